@@ -1,0 +1,81 @@
+"""Nested dictionaries addressed by dotted paths, as Sacred's configs are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+_MISSING = object()
+
+
+def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Turn ``{"a": {"b": 1}}`` into ``{"a.b": 1}``; an empty dictionary is a leaf.
+
+    Parameters
+    ----------
+    nested
+        Dictionaries within dictionaries; other values are leaves.
+    prefix
+        Path that the result's keys start with.
+    """
+    return dict(_leaves(nested, prefix))
+
+
+def _leaves(nested: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for key, value in nested.items():
+        path = f"{prefix}.{key}" if prefix else str(key)
+        if isinstance(value, Mapping) and value:
+            yield from _leaves(value, path)
+        else:
+            yield path, value
+
+
+def unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn ``{"a.b": 1}`` into ``{"a": {"b": 1}}``."""
+    nested: dict[str, Any] = {}
+    for path, value in flat.items():
+        set_path(nested, path, value)
+    return nested
+
+
+def set_path(nested: dict[str, Any], path: str, value: Any) -> None:
+    """Set the entry at a dotted path, in place; what is in the way is replaced."""
+    *parents, last = path.split(".")
+    for parent in parents:
+        below = nested.get(parent)
+        if not isinstance(below, dict):
+            below = nested[parent] = {}
+        nested = below
+    nested[last] = value
+
+
+def get_path(nested: Mapping[str, Any], path: str, default: Any = None) -> Any:
+    """Return the entry at a dotted path, or the default where there is none."""
+    here: Any = nested
+    for key in path.split("."):
+        here = here.get(key, _MISSING) if isinstance(here, Mapping) else _MISSING
+        if here is _MISSING:
+            return default
+    return here
+
+
+def has_path(nested: Mapping[str, Any], path: str) -> bool:
+    """Tell whether there is an entry at a dotted path."""
+    return get_path(nested, path, _MISSING) is not _MISSING
+
+
+def merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge dictionaries deeply into a new one; later layers win.
+
+    Siblings of a nested entry are kept: ``merge({"a": {"b": 1, "c": 2}}, {"a": {"b": 3}})``
+    is ``{"a": {"b": 3, "c": 2}}``.
+    """
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        for key, value in layer.items():
+            below = merged.get(key)
+            if isinstance(value, Mapping):
+                merged[key] = merge(below if isinstance(below, Mapping) else {}, value)
+            else:
+                merged[key] = value
+    return merged
