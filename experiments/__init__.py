@@ -1,0 +1,1 @@
+"""Example experiments: ordinary Sacred ones (inner) and the sweeps over them (outer)."""

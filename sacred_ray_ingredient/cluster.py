@@ -1,0 +1,125 @@
+"""Connecting to Ray and looking at it before the first trial."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from sacred_ray_ingredient.errors import ConfigMistakes, InnerImportError
+from sacred_ray_ingredient.settings import SweepSettings
+from sacred_ray_ingredient.tasks import SweepTask
+
+# Read in the worker processes.
+_WORKER_ENVIRONMENT = {
+    # Relative paths to data mean the same in a trial as when the experiment is run alone.
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    # How long a reused worker may take over the end of a stopped trial before it is given up.
+    "TUNE_FUNCTION_THREAD_TIMEOUT_S": "60",
+}
+_IMPORT_TIMEOUT_S = 120
+
+
+@contextlib.contextmanager
+def connected_ray(settings: SweepSettings) -> Iterator[None]:
+    """Connect to Ray for the time of a sweep.
+
+    A Ray that the process is connected to already is used and left as it was; otherwise the one
+    at ``ray.address`` is joined, or a local one is started and ended again.
+
+    Parameters
+    ----------
+    settings
+        ``address`` and ``init_kwargs`` are used.
+
+    Raises
+    ------
+    ConfigMistakes
+        If Ray refuses the address or the arguments.
+    """
+    # Ray prints a notice about the statistics it would send; a sweep sends none unless asked.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    try:
+        _start(settings)
+        yield
+    finally:
+        # Also after a Ctrl-C while Ray was starting.
+        ray.shutdown()
+
+
+def _start(settings: SweepSettings) -> None:
+    import ray
+
+    try:
+        ray.init(**_init_arguments(settings))
+    except (ConnectionError, ValueError, TypeError, RuntimeError) as error:
+        raise ConfigMistakes(
+            [
+                f"Ray cannot be started with ray.address={settings.address!r} and "
+                f"ray.init_kwargs={dict(settings.init_kwargs)!r}: {error}"
+            ]
+        ) from error
+
+
+def _init_arguments(settings: SweepSettings) -> dict[str, Any]:
+    given = dict(settings.init_kwargs)
+    runtime_env = dict(given.pop("runtime_env", {}))
+    variables = {**_WORKER_ENVIRONMENT, **runtime_env.get("env_vars", {})}
+    arguments: dict[str, Any] = {
+        "address": settings.address or "local",
+        "log_to_driver": False,
+        "logging_level": "ERROR",
+        "runtime_env": {**runtime_env, "env_vars": variables},
+    }
+    if settings.address is None:
+        arguments["include_dashboard"] = False
+    return {**arguments, **given}
+
+
+def check_cluster(sweep: SweepTask, resources_per_trial: Mapping[str, float]) -> None:
+    """Find out before the first trial whether the cluster can run the trials at all.
+
+    Parameters
+    ----------
+    sweep
+        Its inner experiment is imported on a worker.
+    resources_per_trial
+        What each trial asks for.
+
+    Raises
+    ------
+    ConfigMistakes
+        If a trial asks for more than the whole cluster has.
+    InnerImportError
+        If a worker cannot import the inner experiment.
+    """
+    import ray
+
+    from sacred_ray_ingredient.engines.tune_worker import check_import
+
+    total = ray.cluster_resources()
+    names = {"cpu": "CPU", "gpu": "GPU"}
+    mistakes = [
+        f"ray.resources_per_trial.{name} is {amount}; the cluster has "
+        f"{total.get(names.get(name, name), 0):g} in all."
+        for name, amount in resources_per_trial.items()
+        if amount > total.get(names.get(name, name), 0)
+    ]
+    if mistakes:
+        raise ConfigMistakes(mistakes)
+    probe = ray.remote(num_cpus=0, max_retries=0)(check_import).remote(sweep)
+    try:
+        sentence = ray.get(probe, timeout=_IMPORT_TIMEOUT_S)
+    except ray.exceptions.RayError as error:
+        first_line = str(error).strip().split("\n", 1)[0]
+        raise InnerImportError(
+            f"A worker process cannot import the inner experiment {sweep.inner}: {first_line}"
+        ) from error
+    if sentence is not None:
+        raise InnerImportError(f"On a worker process: {sentence}")

@@ -1,0 +1,1 @@
+"""Engines execute the trials of a sweep."""

@@ -1,0 +1,95 @@
+"""The worker's end of the ``tune`` engine: a Tune trainable that runs one trial."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import ray
+from ray import tune
+
+from sacred_ray_ingredient.tasks import SweepTask, TrialTask
+from sacred_ray_ingredient.trial import TrialStopped, run_trial
+
+# Shorter than what Tune waits for an actor before it kills it (10 s).
+_STOP_PATIENCE_S = 8.0
+
+
+class _FinishBeforeExit:
+    """Part of the trainable class: its process waits for the run's last words.
+
+    Tune's own clean-up sets the thread of the trial free and lets the process end at once, in
+    which case the record of a stopped trial would stay RUNNING.
+    """
+
+    def cleanup(self) -> None:
+        """Let a stopped trial write its end, for a bounded time."""
+        from ray.train._internal.session import get_session
+
+        session = get_session()
+        if session is not None and session.training_started:
+            session.stop_event.set()
+            session.continue_lock.release()
+            session.training_thread.join(timeout=_STOP_PATIENCE_S)
+        super().cleanup()  # type: ignore[misc]
+
+
+def make_trainable(sweep: SweepTask) -> Callable[[Mapping[str, Any]], None]:
+    """Make the function that Tune runs for each trial.
+
+    Parameters
+    ----------
+    sweep
+        What all trials share; travels to the workers with the function.
+    """
+
+    def trainable(config: Mapping[str, Any]) -> None:
+        context = tune.get_context()
+        resources = ray.get_runtime_context().get_assigned_resources()
+        try:
+            run_trial(
+                sweep,
+                TrialTask.from_config(config),
+                report_to_tune,
+                trial_id=context.get_trial_id(),
+                resources=resources,
+            )
+        except TrialStopped:
+            # Returning would make Tune take the end of the stopped trial for a new result and,
+            # where the actor is used again, for the end of the next trial.
+            sys.exit(0)
+
+    trainable.__mixins__ = (_FinishBeforeExit,)  # type: ignore[attr-defined]
+    return trainable
+
+
+def report_to_tune(values: dict[str, Any]) -> None:
+    """Report values to Tune.
+
+    Raises
+    ------
+    TrialStopped
+        If Tune ends the trial, which it says with a ``SystemExit`` out of its report.
+    """
+    try:
+        tune.report(values)
+    except SystemExit as error:
+        raise TrialStopped("the engine ended the trial") from error
+
+
+def check_import(sweep: SweepTask) -> str | None:
+    """Try on a worker what each trial begins with.
+
+    Returns
+    -------
+    str or None
+        A sentence if the inner experiment cannot be imported there.
+    """
+    from sacred_ray_ingredient.errors import InnerImportError
+
+    try:
+        sweep.inner.load()
+    except InnerImportError as error:
+        return str(error)
+    return None

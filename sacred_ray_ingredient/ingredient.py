@@ -1,0 +1,258 @@
+"""The face towards Sacred: the ``ray`` ingredient, and outer experiments made with it.
+
+The module knows how to fit a sweep into Sacred's own command line; what a sweep does is in
+`sacred_ray_ingredient.sweep`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import types
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from sacred import Experiment, Ingredient
+from sacred.commandline_options import cli_option
+from sacred.observers.mongo import MongoObserver
+from sacred.run import Run
+
+from sacred_ray_ingredient.command_line import run_commandline
+from sacred_ray_ingredient.errors import ConfigMistakes
+from sacred_ray_ingredient.inner import ingredients_of
+from sacred_ray_ingredient.named_configs import complete_named_configs
+
+ray_ingredient = Ingredient("ray")
+
+
+@ray_ingredient.config
+def _default_config():  # type: ignore[no-untyped-def]  # Sacred takes no annotations here
+    search_space = {}  # parameters of the inner experiment, each a sampler or a list of values
+    dependent = {}  # parameters computed from the others, each an expression or module:function
+    metric = "result"  # what trials are compared by: a logged metric, or the returned result
+    mode = "max"  # whether the highest or the lowest value is the best: max or min
+    num_samples = None  # samples of the space, each over its whole grid; None: 1, random space 10
+    envs = []  # environments for multi_env_eval: every one is run, and summarised
+    env_key = "env_name"  # parameter of the inner experiment that picks the environment
+    seeds = None  # seeds for every point of the space: how many, or a list; None: one per trial
+    max_concurrent_trials = None  # most trials at once; None: as many as the resources allow
+    max_failures = 0  # how often a failed trial is tried again
+    resources_per_trial = {"cpu": 1}  # what a trial is given, in Ray's terms
+    address = None  # Ray cluster to join; None: a local one for the time of the sweep
+    init_kwargs = {}  # further arguments of ray.init
+    storage_path = None  # folder for Tune's own files; None: in the project folder .sacred_ray
+    exp_name = None  # name of the search, a tag of its runs; None: that of the outer experiment
+    report_every = 1.0  # shortest time between two reports of a trial to Tune, in seconds
+    mongo = {  # the MongoDB of the record; without url: SACRED_MONGO_URL, or one of the project's
+        "url": None,
+        "db_name": None,
+        "password_file": None,
+        "password_env": None,
+    }
+
+
+@ray_ingredient.named_config
+def hyperparameter_search():  # type: ignore[no-untyped-def]
+    """Search over parameters of the inner experiment; give ray.search_space."""
+    exp_name = "hyperparameter_search"
+
+
+@ray_ingredient.named_config
+def multi_env_eval():  # type: ignore[no-untyped-def]
+    """Run every environment of ray.envs with several seeds and compare; give ray.envs."""
+    exp_name = "multi_env_eval"
+    seeds = 5
+
+
+@ray_ingredient.named_config
+def dependent_params():  # type: ignore[no-untyped-def]
+    """Search with parameters that are computed from others; give ray.dependent."""
+    exp_name = "dependent_params"
+
+
+@ray_ingredient.capture
+def _open_entries(  # type: ignore[no-untyped-def]
+    search_space, dependent, resources_per_trial, init_kwargs, mongo
+):
+    """Make entries below these settable: Sacred allows it for arguments of captured functions."""
+
+
+def make_outer(name: str, inner: Experiment, ingredients: Sequence[Ingredient] = ()) -> Experiment:
+    """Make an outer experiment that runs sweeps over an inner one.
+
+    Parameters
+    ----------
+    name
+        Name of the outer experiment.
+    inner
+        The inner experiment, a module-level variable of an importable module or of the script.
+    ingredients
+        Further ingredients of the outer experiment.
+
+    Returns
+    -------
+    sacred.Experiment
+        With the ``ray`` ingredient, its named configs, and a main that runs the sweep. Call its
+        ``run_commandline()`` under ``if __name__ == "__main__"``.
+
+    Raises
+    ------
+    ConfigMistakes
+        See `attach`.
+    """
+    frame = inspect.currentframe()
+    caller = frame.f_back if frame is not None else None
+    namespace = caller.f_globals if caller is not None else globals()
+    # Sacred takes sources, documentation and folder from the module that calls the constructor;
+    # run with the caller's globals, this function stands in that module.
+    construct = types.FunctionType(_construct.__code__, namespace)
+    outer = construct(Experiment, name, list(ingredients))
+    return attach(outer, inner)
+
+
+def _construct(kind: Any, name: str, ingredients: list[Ingredient]) -> Any:
+    return kind(name, ingredients=ingredients)
+
+
+def attach(outer: Experiment, inner: Experiment, main: bool = True) -> Experiment:
+    """Make an existing experiment an outer experiment.
+
+    Parameters
+    ----------
+    outer
+        Gets the ingredients that it does not have yet, the named configs and the command line.
+    inner
+        The inner experiment.
+    main
+        Whether running a sweep becomes its main function; otherwise call `launch` from yours.
+
+    Returns
+    -------
+    sacred.Experiment
+        The outer experiment.
+
+    Raises
+    ------
+    ConfigMistakes
+        If the inner experiment cannot be told from the ``ray`` ingredient, or is the outer one.
+    """
+    if inner is outer or inner.path == ray_ingredient.path:
+        raise ConfigMistakes(
+            [
+                f"The inner experiment is called {inner.path!r}; it must be another experiment "
+                f"than the outer one and have another name than {ray_ingredient.path!r}."
+            ]
+        )
+    # The inner's own ingredients are listed too: otherwise Sacred lets named configs of the
+    # outer experiment win over the command line in them.
+    needed = [*ingredients_of(inner), inner, ray_ingredient]
+    outer.ingredients = list(outer.ingredients)
+    outer.ingredients += [entry for entry in needed if entry not in outer.ingredients]
+    _register(outer, inner)
+    if main:
+
+        @outer.main
+        def sweep(_run):  # type: ignore[no-untyped-def]
+            """Run the sweep: all trials, recorded; see print_named_configs."""
+            return launch(_run)
+
+        outer.sweep_command = sweep
+    outer.run_commandline = types.MethodType(run_commandline, outer)
+    return outer
+
+
+def _register(outer: Experiment, inner: Experiment) -> None:
+    """Hook a sweep into the making of the outer experiment's runs."""
+    outer.sweep_command = None
+
+    @cli_option("-r", "--record", is_flag=True)
+    def record_option(args: bool, run: Run) -> None:
+        """Record the run and its trials in MongoDB, also with -F; the default without."""
+        _prepare(outer, inner, run)
+
+    outer.additional_cli_options = [*outer.additional_cli_options, record_option]
+    outer.all_cli_options = [*outer.all_cli_options, record_option]
+
+    @outer.option_hook
+    def complete(options: dict[str, Any]) -> None:
+        logging.getLogger(ray_ingredient.path).addFilter(_is_worth_a_warning)
+        complete_named_configs(outer, ray_ingredient)
+        # Sacred applies an option only if it is set; whether the user has set it is kept apart.
+        options["--record"] = "asked" if options.get("--record") else "default"
+
+
+def _is_worth_a_warning(record: logging.LogRecord) -> bool:
+    """Tell Sacred's warnings from those about entries that are there to be filled."""
+    opened = tuple(f'Added new config entry: "{name}.' for name in _open_entries.signature.arguments)
+    return not record.getMessage().startswith(opened)
+
+
+def _prepare(outer: Experiment, inner: Experiment, run: Run) -> None:
+    """Check a run of the outer experiment and choose its database, before it starts.
+
+    Raises
+    ------
+    ConfigMistakes, DatabaseError
+        With what is wrong; nothing has been started or recorded then.
+    """
+    from sacred_ray_ingredient.plan import make_plan
+    from sacred_ray_ingredient.recording import open_record
+
+    asked = run.meta_info["options"].pop("--record") == "asked"
+    if run.main_function.unobserved:
+        return
+    is_sweep = run.main_function is outer.sweep_command
+
+    def plan() -> Any:
+        return make_plan(outer, inner, run)
+
+    run.sweep_plan = plan() if is_sweep else None
+    run.make_sweep_plan = plan
+    _without_mongo_observers(run)
+    run.record_target = open_record(run, run.sweep_plan, asked)
+    run.config["ray"]["search_space"] = _as_text(run)
+
+
+def _without_mongo_observers(run: Run) -> None:
+    """Take away the observer that Sacred made for ``-m``; ours records in the same place."""
+    if not run.meta_info["options"].get("--mongo_db"):
+        return
+    for observer in [one for one in run.observers if type(one) is MongoObserver]:
+        run.observers.remove(observer)
+        observer._client.close()
+
+
+def _as_text(run: Run) -> Any:
+    """Return the search space as it is stored: Tune's objects become the text of the grammar."""
+    from sacred_ray_ingredient.search_space import parse_search_space
+
+    space, _ = parse_search_space(run.config["ray"]["search_space"])
+    return space.text()
+
+
+def launch(run: Run, say: Callable[[str], None] = print) -> float:
+    """Run the sweep of an outer run; for a main function of one's own.
+
+    Parameters
+    ----------
+    run
+        The outer run that is running: Sacred's ``_run``.
+    say
+        Prints a line, or several, for the user.
+
+    Returns
+    -------
+    float
+        The best value of the metric.
+
+    Raises
+    ------
+    ConfigMistakes
+        If something is wrong in the configuration.
+    SacredRayError
+        See `sacred_ray_ingredient.sweep.run_sweep`.
+    """
+    from sacred_ray_ingredient.sweep import run_sweep
+
+    plan = run.sweep_plan or run.make_sweep_plan()
+    return run_sweep(plan, run, run.record_target, say)

@@ -1,0 +1,143 @@
+"""From ``log_scalar`` calls of an unchanged experiment to reports for Tune.
+
+Values logged for the same step are reported together. A step is known to be complete when
+another step begins, when a name comes again, or, from the second step on, as soon as all names
+of the step before are there.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+# Names that Tune gives a meaning of its own; a metric called ``done`` would end its trial.
+TUNE_NAMES = frozenset(
+    {
+        "attempt",
+        "checkpoint_dir_name",
+        "config",
+        "date",
+        "done",
+        "error",
+        "experiment_id",
+        "experiment_tag",
+        "hostname",
+        "iterations_since_restore",
+        "node_ip",
+        "pid",
+        "run_id",
+        "should_checkpoint",
+        "status",
+        "step",
+        "time_since_restore",
+        "time_this_iter_s",
+        "time_total_s",
+        "timestamp",
+        "training_iteration",
+        "trial_id",
+    }
+)
+
+_PREFIX = "metric_"
+
+
+def report_name(metric: str) -> str:
+    """Return the name under which a metric is reported to Tune."""
+    return _PREFIX + metric if metric in TUNE_NAMES else metric
+
+
+def reported_metrics(result: Mapping[str, Any]) -> dict[str, float]:
+    """Pick the metrics of the experiment, under its own names, out of a result of Tune."""
+    return {
+        name.removeprefix(_PREFIX) if name.removeprefix(_PREFIX) in TUNE_NAMES else name: value
+        for name, value in result.items()
+        if name not in TUNE_NAMES and isinstance(value, float)
+    }
+
+
+def result_metrics(result: Any) -> dict[str, float]:
+    """Turn what an inner main returned into metrics.
+
+    Parameters
+    ----------
+    result
+        A number becomes the metric ``result``; of a dictionary the numbers are taken under
+        their names; anything else gives no metric.
+    """
+    if _is_number(result):
+        return {"result": float(result)}
+    if isinstance(result, Mapping):
+        return {str(name): float(value) for name, value in result.items() if _is_number(value)}
+    return {}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+class StepReporter:
+    """Groups logged scalars by step and hands them on.
+
+    Parameters
+    ----------
+    report
+        Takes the latest value of every metric and ``step``; may raise to end the trial.
+    every_s
+        Shortest time between two reports, in seconds; 0 reports every step. The steps between
+        are only in the record.
+    clock
+        Returns seconds; for tests.
+
+    Attributes
+    ----------
+    latest : dict
+        The last value of every metric logged so far.
+    """
+
+    def __init__(
+        self,
+        report: Callable[[dict[str, Any]], None],
+        every_s: float = 0.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.latest: dict[str, float] = {}
+        self._report = report
+        self._every_s = every_s
+        self._clock = clock
+        self._last_report = float("-inf")
+        self._step: int | None = None
+        self._pending: set[str] = set()
+        self._names_of_step: frozenset[str] = frozenset()
+
+    def log(self, name: str, value: Any, step: int) -> None:
+        """Take one logged scalar; may report the step before it, or its own.
+
+        Parameters
+        ----------
+        name
+            Name of the metric.
+        value
+            A Python number; others are left to the record.
+        step
+            Step as the experiment counts it.
+        """
+        if not _is_number(value):
+            return
+        if self._pending and (step != self._step or name in self._pending):
+            self._complete_step()
+        self._step = step
+        self._pending.add(name)
+        self.latest[name] = float(value)
+        if self._names_of_step and self._pending >= self._names_of_step:
+            self._complete_step()
+
+    def _complete_step(self) -> None:
+        self._names_of_step = frozenset(self._pending)
+        self._pending.clear()
+        now = self._clock()
+        if now - self._last_report < self._every_s:
+            return
+        self._last_report = now
+        values = {report_name(name): value for name, value in self.latest.items()}
+        self._report({**values, "step": self._step})

@@ -1,0 +1,327 @@
+"""What a sweep is going to do, checked: everything that can be wrong is found here at once."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sacred import Experiment
+from sacred.run import Run
+
+from sacred_ray_ingredient.errors import (
+    ConfigMistakes,
+    InnerImportError,
+    ResolverError,
+    did_you_mean,
+)
+from sacred_ray_ingredient.inner import (
+    InnerReference,
+    collect_updates,
+    evaluate_config,
+    reference_to,
+    settable_names,
+)
+from sacred_ray_ingredient.mongo.sources import config_mistakes
+from sacred_ray_ingredient.nested import get_path
+from sacred_ray_ingredient.resolved_config import TrialResolver
+from sacred_ray_ingredient.resolvers import Resolver, parse_dependent
+from sacred_ray_ingredient.search_space import Sampler, SearchSpace, parse_search_space
+from sacred_ray_ingredient.settings import RANDOM_SEARCH_SAMPLES, SweepSettings, read_settings
+from sacred_ray_ingredient.tasks import TASK_KEY
+
+# Options of Sacred that concern the outer run alone.
+_OPTIONS_OF_THE_SWEEP = {
+    "--enforce_clean",
+    "--help",
+    "--id",
+    "--mongo_db",
+    "--pdb",
+    "--print-config",
+    "--print_config",
+    "--priority",
+    "--queue",
+    "--record",
+}
+_OPTIONS_WITH_PATHS = {"--file_storage", "--tiny_db"}
+# As many points are tried with the resolvers before the first trial.
+_TRIED_POINTS = 1000
+
+
+@dataclass(frozen=True)
+class SweepPlan:
+    """A sweep without mistakes.
+
+    Parameters
+    ----------
+    sweep_id
+        Its name in the database.
+    exp_name
+        Its name for people.
+    inner
+        The inner experiment.
+    reference
+        Where workers find it.
+    updates
+        What the user changed of it for all trials.
+    settings
+        The entries of ``ray``.
+    space
+        The search space, environments and seeds included.
+    resolvers
+        Dependent parameters in their order.
+    outer_seed
+        Seed of the outer run.
+    num_samples
+        How often the space is sampled.
+    """
+
+    sweep_id: str
+    exp_name: str
+    inner: Experiment
+    reference: InnerReference
+    updates: Mapping[str, Any]
+    settings: SweepSettings
+    space: SearchSpace
+    resolvers: Sequence[Resolver]
+    outer_seed: int
+    num_samples: int
+
+    @property
+    def total_trials(self) -> int:
+        """Number of trials."""
+        return self.num_samples * self.space.grid_size()
+
+    @property
+    def parameters(self) -> list[str]:
+        """Dotted names of what differs between trials, in the order of tables."""
+        return [*self.space.paths(), *(resolver.path for resolver in self.resolvers)]
+
+    @property
+    def trial_resolver(self) -> TrialResolver:
+        """Completes samples to trials."""
+        return TrialResolver(
+            self.updates,
+            self.resolvers,
+            self.outer_seed,
+            lambda updates: evaluate_config(self.inner, updates),
+        )
+
+    @property
+    def group_by(self) -> str | None:
+        """Parameter over whose values the results are summarised."""
+        return self.settings.env_key if self.settings.envs else None
+
+
+def make_plan(outer: Experiment, inner: Experiment, run: Run) -> SweepPlan:
+    """Read the configuration of an outer run and check it.
+
+    Parameters
+    ----------
+    outer
+        The outer experiment.
+    inner
+        The inner experiment.
+    run
+        A run of the outer experiment; it need not have started.
+
+    Returns
+    -------
+    SweepPlan
+        What is going to be done.
+
+    Raises
+    ------
+    ConfigMistakes
+        With all that is wrong.
+    """
+    settings, mistakes = read_settings(run.config["ray"])
+    mistakes += config_mistakes(settings.mongo)
+    space, space_mistakes = parse_search_space(settings.search_space)
+    seed = run.config["seed"]
+    if isinstance(seed, int) and seed >= 0:
+        space = _with_envs_and_seeds(space, settings, seed, mistakes)
+    else:
+        mistakes.append(f"seed is {seed!r}; it must be a whole number from 0.")
+    resolvers, resolver_mistakes = parse_dependent(settings.dependent, space.functions)
+    mistakes += space_mistakes + resolver_mistakes
+    named_configs = run.meta_info["named_configs"]
+    if not space_mistakes and not resolver_mistakes:
+        mistakes += _missing_content(outer, inner, settings, space, resolvers, named_configs)
+    updates = collect_updates(
+        outer, inner, run.meta_info.get("config_updates", {}), named_configs
+    )
+    mistakes += _inner_mistakes(inner, updates, space, resolvers, force=run.force)
+    reference = None
+    try:
+        reference = reference_to(inner)
+    except InnerImportError as error:
+        mistakes.append(str(error))
+    if mistakes or reference is None:
+        raise ConfigMistakes(mistakes)
+    plan = SweepPlan(
+        sweep_id=f"sweep-{secrets.token_hex(5)}",
+        exp_name=settings.exp_name or outer.path,
+        inner=inner,
+        reference=reference,
+        updates=updates,
+        settings=settings,
+        space=space,
+        resolvers=resolvers,
+        outer_seed=seed,
+        num_samples=settings.num_samples or _default_samples(space),
+    )
+    _try_resolvers(plan)
+    return plan
+
+
+def trial_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Pick Sacred's options that each trial gets too.
+
+    Parameters
+    ----------
+    options
+        Of the outer run, by long flag.
+
+    Returns
+    -------
+    dict
+        Options of a trial; paths are absolute. ``--force`` is on, as the configuration has been
+        checked more strictly than Sacred would.
+    """
+    chosen: dict[str, Any] = {}
+    for name, value in options.items():
+        if name.startswith("--") and name not in _OPTIONS_OF_THE_SWEEP and value:
+            chosen[name] = os.path.abspath(value) if name in _OPTIONS_WITH_PATHS else value
+    return {**chosen, "--force": True}
+
+
+def _default_samples(space: SearchSpace) -> int:
+    random = any(sampler.name != "grid_search" for sampler in space.samplers.values())
+    return RANDOM_SEARCH_SAMPLES if random else 1
+
+
+def _with_envs_and_seeds(
+    space: SearchSpace, settings: SweepSettings, outer_seed: int, mistakes: list[str]
+) -> SearchSpace:
+    """Add the grids of ``ray.envs`` and ``ray.seeds`` to the space."""
+    from sacred_ray_ingredient.seeds import seed_values
+
+    grids: dict[str, tuple[str, Sequence[Any]]] = {}
+    if settings.envs:
+        grids[settings.env_key] = ("ray.envs", settings.envs)
+    if settings.seeds is not None:
+        grids["seed"] = ("ray.seeds", seed_values(settings.seeds, outer_seed))
+    for path, (source, _) in grids.items():
+        if path in space.paths():
+            mistakes.append(
+                f"{path!r} is given twice: by {source} and by ray.search_space.{path}; "
+                "give one of them."
+            )
+    added = {
+        path: Sampler("grid_search", {"values": list(values)})
+        for path, (_, values) in grids.items()
+    }
+    return SearchSpace({**added, **space.samplers}, space.constants, space.functions)
+
+
+def _missing_content(
+    outer: Experiment,
+    inner: Experiment,
+    settings: SweepSettings,
+    space: SearchSpace,
+    resolvers: Sequence[Resolver],
+    named_configs: Collection[str],
+) -> list[str]:
+    """Find what the chosen named configs need and do not have."""
+    chosen = {name.removeprefix("ray.") for name in named_configs}
+    if "multi_env_eval" in chosen and not settings.envs:
+        return [
+            f"multi_env_eval needs the environments to evaluate, values of {settings.env_key!r}: "
+            "give ray.envs=\"['a', 'b']\", and ray.env_key if another parameter of "
+            f"{inner.path!r} picks them."
+        ]
+    if "dependent_params" in chosen and not resolvers:
+        return [
+            "dependent_params needs parameters that are computed from others: give "
+            "ray.dependent.NAME='expression', such as ray.dependent.offset='2 * exponent'."
+        ]
+    if space.paths() or resolvers:
+        return []
+    names = sorted(name for name, _ in outer.gather_named_configs() if "." not in name)
+    return [
+        f"There is nothing to search: choose a named config ({', '.join(names)}) as in "
+        f"'with {names[0]}', or give a search space over {inner.path!r} as in "
+        "'with ray.search_space.NAME=\"uniform(0, 1)\"'."
+    ]
+
+
+def _inner_mistakes(
+    inner: Experiment,
+    updates: Mapping[str, Any],
+    space: SearchSpace,
+    resolvers: Sequence[Resolver],
+    force: bool,
+) -> list[str]:
+    """Check what is asked of the inner experiment against what it has."""
+    if inner.default_command is None:
+        return [f"The inner experiment {inner.path!r} has no main function to run."]
+    try:
+        config = evaluate_config(inner, updates)
+    except Exception as error:
+        return [
+            f"The configuration of the inner experiment {inner.path!r} cannot be computed: "
+            f"{type(error).__name__}: {error}."
+        ]
+    mistakes = [
+        f"ray.search_space.{path} and ray.dependent.{path} give the same parameter; give one."
+        for path in (resolver.path for resolver in resolvers)
+        if path in {*space.samplers, *space.constants}
+    ]
+    known = settable_names(inner, config)
+    given = {f"ray.search_space.{path}": path for path in space.paths()}
+    given |= {f"ray.dependent.{resolver.path}": resolver.path for resolver in resolvers}
+    for source, path in given.items():
+        if path.split(".")[0] == TASK_KEY:
+            mistakes.append(f"{source}: the name {TASK_KEY!r} is taken by this package.")
+        elif not force and path not in known and not _is_open(path, config):
+            mistakes.append(_unknown(f"{source} is", path, inner, known))
+    readable = known | set(given.values())
+    for resolver in resolvers:
+        for name in sorted(resolver.reads or ()):
+            if name not in readable and not _is_open(name, config):
+                source = f"ray.dependent.{resolver.path}={resolver.text!r} reads {name!r}, which is"
+                mistakes.append(_unknown(source, name, inner, readable))
+    return mistakes
+
+
+def _is_open(path: str, config: Mapping[str, Any]) -> bool:
+    """Tell whether a path is below an empty dictionary, which is there to be filled."""
+    parts = path.split(".")
+    return any(get_path(config, ".".join(parts[:depth])) == {} for depth in range(1, len(parts)))
+
+
+def _unknown(source: str, path: str, inner: Experiment, known: Collection[str]) -> str:
+    hint = did_you_mean(path, known)
+    listed = "" if hint else f"; it has {', '.join(sorted(known))}"
+    return f"{source} not a parameter of the inner experiment {inner.path!r}{hint}{listed}."
+
+
+def _try_resolvers(plan: SweepPlan) -> None:
+    """Resolve the first points of the space, so that no trial is lost to an expression."""
+    if not plan.resolvers:
+        return
+    from sacred_ray_ingredient.engines.tune_search import first_samples
+
+    resolver = plan.trial_resolver
+    mistakes: dict[str, None] = {}
+    samples = first_samples(plan.space, plan.num_samples, plan.outer_seed, _TRIED_POINTS)
+    for index, sampled in enumerate(samples):
+        try:
+            resolver.complete(index, sampled)
+        except ResolverError as error:
+            mistakes[str(error)] = None
+    if mistakes:
+        raise ConfigMistakes(list(mistakes))

@@ -1,0 +1,159 @@
+"""What the driver keeps and tells while trials run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from sacred.run import Run
+
+from sacred_ray_ingredient.record.reconcile import close_dead_runs
+from sacred_ray_ingredient.record.target import RecordTarget
+from sacred_ray_ingredient.summary import value_of
+from sacred_ray_ingredient.tasks import TrialOutcome
+
+# Sweeps of more trials than this print at most one line a second.
+_CALM_FROM = 100
+
+
+class SweepProgress:
+    """Hears of trials from the engine, tells the terminal and the sweep's own record.
+
+    Parameters
+    ----------
+    run
+        The outer run; best value so far and throughput become its metrics.
+    sweep_id
+        The sweep.
+    target
+        Where trials are recorded.
+    metric, mode
+        What is compared and which way.
+    total
+        Number of trials.
+    say
+        Prints one line.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        sweep_id: str,
+        target: RecordTarget,
+        metric: str,
+        mode: str,
+        total: int,
+        say: Callable[[str], None] = print,
+    ) -> None:
+        self._run = run
+        self._sweep_id = sweep_id
+        self._target = target
+        self._metric = metric
+        self._mode = mode
+        self._total = total
+        self._say = say
+        self._outcomes: dict[tuple[int, int], TrialOutcome] = {}
+        self._best: float | None = None
+        self._started = time.monotonic()
+        self._last_line = 0.0
+        self._ended = 0
+        self.unreported: TrialOutcome | None = None
+
+    @property
+    def attempts(self) -> list[TrialOutcome]:
+        """All attempts so far."""
+        return list(self._outcomes.values())
+
+    @property
+    def trials(self) -> list[TrialOutcome]:
+        """The last attempt of each trial, by index."""
+        last: dict[int, TrialOutcome] = {}
+        for (index, _), outcome in sorted(self._outcomes.items()):
+            last[index] = outcome
+        return list(last.values())
+
+    def trial_started(self, outcome: TrialOutcome) -> None:
+        """Keep an attempt that has begun."""
+        self._outcomes[outcome.index, outcome.attempt] = outcome
+
+    def trial_died(self, outcome: TrialOutcome, will_retry: bool) -> None:
+        """Keep and tell an attempt that failed; its document is closed if it could not be."""
+        if self._target.address is not None:
+            closed = close_dead_runs(
+                self._target.runs(),
+                self._sweep_id,
+                "FAILED",
+                f"Trial {outcome.index} ended without a word: {outcome.error}.",
+                outcome.index,
+            )
+            if outcome.run_id is None and closed:
+                outcome.run_id = closed[-1]
+        self._outcomes[outcome.index, outcome.attempt] = outcome
+        self._tell(outcome, " and is tried again" if will_retry else "", important=True)
+        if not will_retry:
+            self._log_throughput()
+
+    def trial_finished(self, outcome: TrialOutcome) -> None:
+        """Keep and tell an attempt that came to its end."""
+        self._outcomes[outcome.index, outcome.attempt] = outcome
+        if outcome.status == "COMPLETED" and self._metric not in outcome.metrics:
+            self.unreported = self.unreported or outcome
+        value = value_of(outcome, self._metric)
+        if value is not None:
+            better = max if self._mode == "max" else min
+            self._best = value if self._best is None else better(self._best, value)
+        self._log_throughput()
+        self._tell(outcome, "", important=False)
+
+    def _log_throughput(self) -> None:
+        self._ended += 1
+        seconds = time.monotonic() - self._started
+        if self._best is not None:
+            self._run.log_scalar(f"best_{self._metric}", self._best, self._ended)
+        if seconds > 0:
+            self._run.log_scalar("trials_per_second", self._ended / seconds, self._ended)
+
+    def _tell(self, outcome: TrialOutcome, suffix: str, important: bool) -> None:
+        now = time.monotonic()
+        is_last = self._ended >= self._total
+        if self._total > _CALM_FROM and not important and not is_last and now - self._last_line < 1:
+            return
+        self._last_line = now
+        value = outcome.metrics.get(self._metric)
+        shown = outcome.error or ("" if value is None else f"{self._metric}={value:.6g}")
+        run_id = "" if outcome.run_id is None else f"  run {outcome.run_id}"
+        parameters = "  ".join(
+            f"{name}={_short(value)}" for name, value in outcome.parameters.items()
+        )
+        self._say(
+            f"[{self._ended}/{self._total}] trial {outcome.index}{run_id}  "
+            f"{outcome.status}{suffix}  {shown}  {parameters}".rstrip()
+        )
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    text = str(value)
+    return text if len(text) <= 40 else text[:37] + "..."
+
+
+def settle(
+    outcomes: Sequence[TrialOutcome], statuses: dict[tuple[int, int], tuple[Any, str]]
+) -> None:
+    """Give attempts without a final report the end that the record has of them.
+
+    Parameters
+    ----------
+    outcomes
+        Attempts; those that still say RUNNING are changed in place.
+    statuses
+        Run id and status by trial index and attempt, from the record.
+    """
+    for outcome in outcomes:
+        if outcome.status == "RUNNING":
+            run_id, status = statuses.get(
+                (outcome.index, outcome.attempt), (outcome.run_id, "INTERRUPTED")
+            )
+            outcome.run_id, outcome.status = run_id, status

@@ -1,0 +1,70 @@
+"""Plain data for MongoDB: what goes into a document is never refused by the server."""
+
+from __future__ import annotations
+
+import datetime
+import math
+from collections.abc import Mapping
+from typing import Any
+
+_INT64 = 2**63
+# BSON allows 100 levels of nesting in the server; Sacred's document needs a few of them.
+_MAX_DEPTH = 64
+
+
+def plain(value: Any, depth: int = 0) -> Any:
+    """Turn a value into numbers, text, lists and dictionaries that BSON can hold.
+
+    Parameters
+    ----------
+    value
+        Anything. NumPy and Torch scalars become Python numbers, arrays and tuples lists,
+        integers over 64 bit and unknown objects text. In keys ``.``, a leading ``$`` and NUL
+        are replaced, as Sacred does.
+    depth
+        Level of nesting of the value; what is nested too deeply becomes text.
+
+    Returns
+    -------
+    Any
+        Plain data; the argument is left as it is.
+    """
+    if value is None or isinstance(value, (bool, float, str, bytes, datetime.datetime)):
+        return _without_subclass(value)
+    if isinstance(value, int):
+        return int(value) if -_INT64 <= value < _INT64 else str(value)
+    if depth >= _MAX_DEPTH:
+        return repr(value)
+    if isinstance(value, Mapping):
+        return {_plain_key(key): plain(below, depth + 1) for key, below in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [plain(below, depth + 1) for below in value]
+    as_python = _array_as_python(value)
+    return repr(value) if as_python is None else plain(as_python, depth + 1)
+
+
+def _without_subclass(value: Any) -> Any:
+    """Strip subclasses such as ``numpy.float64`` and ``numpy.str_``, which BSON refuses."""
+    for kind in (float, str, bytes):
+        if isinstance(value, kind):
+            return kind(value)
+    return value
+
+
+def _plain_key(key: Any) -> str:
+    text = str(key).replace(".", ",").replace("\0", "")
+    return "@" + text[1:] if text.startswith("$") else text
+
+
+def _array_as_python(value: Any) -> Any:
+    """Return a NumPy or Torch value as numbers or lists; None for other objects."""
+    tolist = getattr(value, "tolist", None)
+    if tolist is None or not hasattr(value, "dtype"):
+        return None
+    detach = getattr(value, "detach", None)  # a Torch tensor may need gradients
+    return detach().cpu().tolist() if detach is not None else tolist()
+
+
+def is_finite_number(value: Any) -> bool:
+    """Tell whether a metric value can be stored and drawn."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

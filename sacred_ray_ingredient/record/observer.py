@@ -1,0 +1,162 @@
+"""The observer that writes a sweep's and its trials' runs to MongoDB.
+
+It is Sacred's ``MongoObserver``, so that the documents are what Omniboard and every reader of
+Sacred runs expect, with what a sweep needs besides: tags from the first insert, values that the
+server cannot refuse, output that is complete for every ending, sources that are stored once.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sacred.observers.mongo import MongoObserver
+from sacred.run import Run
+
+from sacred_ray_ingredient.record.documents import is_finite_number, plain
+
+
+class RunObserver(MongoObserver):
+    """Writes one run; made for one run and thrown away with it.
+
+    Parameters
+    ----------
+    run
+        The run that is observed; its captured output is completed at its end.
+    database
+        A pymongo database, on a client that may serve many observers one after the other.
+    collection
+        Name of the collection of runs.
+    tags
+        Tags of the run in Omniboard.
+    failure_dir
+        Folder for the last state of a run whose end cannot be written.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        database: Any,
+        collection: str = "runs",
+        tags: Sequence[str] = (),
+        failure_dir: str | os.PathLike[str] = ".",
+    ) -> None:
+        import gridfs
+
+        self._run = run
+        self._tags = list(tags)
+        # The constructor of the class above insists on a client of its own and a database name.
+        self.initialize(
+            database[collection],
+            gridfs.GridFS(database),
+            metrics_collection=database["metrics"],
+            failure_dir=failure_dir,
+        )
+
+    def started_event(
+        self,
+        ex_info: Mapping[str, Any],
+        command: str,
+        host_info: Mapping[str, Any],
+        start_time: datetime,
+        config: Mapping[str, Any],
+        meta_info: Mapping[str, Any],
+        _id: int | None,
+    ) -> int:
+        """Insert the document of the run; sweep, tags and config are in it from the start."""
+        run_id: int = super().started_event(
+            ex_info, command, plain(host_info), start_time, plain(config), plain(meta_info), _id
+        )
+        return run_id
+
+    def insert(self) -> None:
+        """Insert the document with its tags.
+
+        Tags are kept out of the entry afterwards: each save writes the whole entry, and would
+        undo what a user changed of the tags in Omniboard meanwhile.
+        """
+        self.run_entry["omniboard"] = {"tags": self._tags}
+        try:
+            super().insert()
+        finally:
+            self.run_entry.pop("omniboard")
+
+    def save_sources(self, ex_info: Mapping[str, Any]) -> list[list[Any]]:
+        """Store the source files that the database does not have yet, and refer to all."""
+        stored = []
+        for name, digest in ex_info["sources"]:
+            path = os.path.join(ex_info["base_dir"], name)
+            existing = self.fs.find_one({"filename": path, "metadata.md5": digest})
+            if existing is None:
+                with open(path, "rb") as source:
+                    file_id = self.fs.put(source, filename=path, metadata={"md5": digest})
+            else:
+                file_id = existing._id
+            stored.append([name, file_id])
+        return stored
+
+    def heartbeat_event(
+        self, info: Mapping[str, Any], captured_out: str, beat_time: datetime, result: Any
+    ) -> None:
+        """Write the output, the info and the result so far."""
+        super().heartbeat_event(plain(info), captured_out, beat_time, plain(result))
+
+    def log_metrics(
+        self, metrics_by_name: Mapping[str, Mapping[str, Any]], info: dict[str, Any]
+    ) -> None:
+        """Append to the metrics; values that no plot can show are counted instead.
+
+        Omniboard draws NaN and infinity as 0 and loses the extrema of a metric that has one.
+        """
+        finite: dict[str, Any] = {}
+        for name, series in metrics_by_name.items():
+            rows = list(zip(series["steps"], series["values"], series["timestamps"], strict=True))
+            kept = [row for row in rows if is_finite_number(row[1])]
+            if len(kept) < len(rows):
+                counts = info.setdefault("sweep", {}).setdefault("nonfinite", {})
+                counts[name] = counts.get(name, 0) + len(rows) - len(kept)
+            if kept:
+                steps, values, timestamps = (list(column) for column in zip(*kept, strict=True))
+                finite[name] = {"steps": steps, "values": values, "timestamps": timestamps}
+        super().log_metrics(finite, info)
+
+    def completed_event(self, stop_time: datetime, result: Any) -> None:
+        """Write the end of a run that returned."""
+        self._take_rest_of_output()
+        super().completed_event(stop_time, plain(result))
+
+    def interrupted_event(self, interrupt_time: datetime, status: str) -> None:
+        """Write the end of a run that was stopped."""
+        self._take_rest_of_output()
+        super().interrupted_event(interrupt_time, status)
+
+    def failed_event(self, fail_time: datetime, fail_trace: Sequence[str]) -> None:
+        """Write the end of a run that raised."""
+        self._take_rest_of_output()
+        super().failed_event(fail_time, fail_trace)
+
+    def _take_rest_of_output(self) -> None:
+        """Add what was printed after the last heartbeat, which Sacred leaves in its buffer."""
+        output = self._run._output_file
+        if output is None or output.final is None:
+            return
+        rest = output.get()
+        if isinstance(rest, bytes):
+            rest = rest.decode("utf-8", "replace")
+        text = self._run.captured_out + rest
+        if self._run.captured_out_filter is not None:
+            text = self._run.captured_out_filter(text)
+        self._run.captured_out = text
+        if self.run_entry is not None:
+            self.run_entry["captured_out"] = text
+
+    def __eq__(self, other: object) -> bool:
+        """Tell observers apart by identity: Sacred drops a failed one by comparing."""
+        return self is other
+
+    def __hash__(self) -> int:
+        """Hash by identity."""
+        return id(self)
+

@@ -1,0 +1,71 @@
+"""Statuses that agree with reality: runs that ended without being able to say so."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+
+def close_dead_runs(
+    runs: Any, sweep_id: str, status: str, reason: str, trial_index: int | None = None
+) -> list[int]:
+    """Give their true status to trial runs that are dead and still say RUNNING.
+
+    Parameters
+    ----------
+    runs
+        The pymongo collection of runs.
+    sweep_id
+        Sweep whose workers are known to be gone.
+    status
+        What happened to them: one of Sacred's statuses.
+    reason
+        A sentence that is stored as the run's trace and stop reason.
+    trial_index
+        Only the runs of this trial; all trials by default.
+
+    Returns
+    -------
+    list of int
+        Ids of the runs that were closed.
+    """
+    query: dict[str, Any] = {"meta.sweep.sweep_id": sweep_id, "status": "RUNNING"}
+    query["meta.sweep.trial_index"] = {"$exists": True} if trial_index is None else trial_index
+    closed = []
+    for run in runs.find(query, {"_id": 1}):
+        now = datetime.datetime.now(datetime.timezone.utc).replace(tzinfo=None)
+        ending = {
+            "status": status,
+            "stop_time": now,
+            "fail_trace": [reason + "\n"],
+            "info.sweep.stop_reason": reason,
+        }
+        # The status is asked for again: a run that came to its end meanwhile keeps its own.
+        changed = runs.update_one({"_id": run["_id"], "status": "RUNNING"}, {"$set": ending})
+        if changed.modified_count:
+            closed.append(run["_id"])
+    return closed
+
+
+def recorded_statuses(runs: Any, sweep_id: str) -> dict[tuple[int, int], tuple[int, str]]:
+    """Read how the attempts of a sweep's trials ended.
+
+    Parameters
+    ----------
+    runs
+        The pymongo collection of runs.
+    sweep_id
+        The sweep.
+
+    Returns
+    -------
+    dict
+        Run id and status by trial index and attempt.
+    """
+    query = {"meta.sweep.sweep_id": sweep_id, "meta.sweep.trial_index": {"$exists": True}}
+    fields = {"status": 1, "meta.sweep.trial_index": 1, "meta.sweep.attempt": 1}
+    found = {}
+    for run in runs.find(query, fields):
+        sweep = run["meta"]["sweep"]
+        found[sweep["trial_index"], sweep["attempt"]] = (run["_id"], run["status"])
+    return found

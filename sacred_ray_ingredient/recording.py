@@ -1,0 +1,77 @@
+"""Which database a sweep is recorded in, and getting it ready."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from sacred.run import Run
+
+from sacred_ray_ingredient import mongo
+from sacred_ray_ingredient.plan import SweepPlan
+from sacred_ray_ingredient.record.target import RecordTarget
+
+
+def open_record(run: Run, plan: SweepPlan | None, asked: bool) -> RecordTarget:
+    """Choose the database of an outer run, check it, and let the run be recorded there.
+
+    Parameters
+    ----------
+    run
+        The outer run, which has not started.
+    plan
+        The sweep, whose name becomes a tag; None where it is not known yet.
+    asked
+        Whether the user asked for a record in MongoDB although there are files.
+
+    Returns
+    -------
+    RecordTarget
+        For the trials; without an address for a run that is not recorded in MongoDB.
+
+    Raises
+    ------
+    DatabaseError
+        If the database cannot be reached or started.
+    """
+    failure_dir = str(mongo.project_folder() / "unsaved")
+    address = None if run.unobserved else _choose_address(run, asked)
+    tags = () if plan is None else (plan.exp_name, plan.sweep_id)
+    target = RecordTarget(address, tags, failure_dir)
+    if address is not None:
+        address.check()
+        database = target.database()
+        mongo.ensure_indexes(database, address.collection)
+        mongo.register_omniboard_columns(database, *_omniboard_columns(plan))
+        target.observe(run, extra_tags=["sweep"])
+        if plan is not None:
+            run.meta_info["sweep"] = {
+                "sweep_id": plan.sweep_id,
+                "exp_name": plan.exp_name,
+            }
+    return target
+
+
+def _choose_address(run: Run, asked: bool) -> mongo.MongoAddress | None:
+    """Take the most explicit of what the user said, and the project's own server otherwise."""
+    options = run.meta_info["options"]
+    if options.get("--mongo_db"):
+        return mongo.from_option(options["--mongo_db"])
+    address = mongo.from_config(run.config["ray"]["mongo"]) or mongo.from_environment(os.environ)
+    if address is not None:
+        return address
+    if run.observers and not asked:  # -F and the like: the user has said where to record
+        return None
+    return mongo.EmbeddedServer(mongo.project_folder()).start()
+
+
+def _omniboard_columns(plan: SweepPlan | None) -> tuple[dict[str, str], list[str]]:
+    """Name columns that Omniboard does not have by itself."""
+    columns = {"sweep": "meta.sweep.sweep_id", "trial": "meta.sweep.trial_index"}
+    if plan is None:
+        return columns, []
+    # Omniboard shows the top level of a config; what is nested needs a column of its own.
+    nested: list[Any] = [path for path in plan.parameters if "." in path]
+    columns |= {path: f"config.{path}" for path in nested}
+    metric = plan.settings.metric
+    return columns, [] if metric == "result" else [metric]

@@ -1,0 +1,158 @@
+"""What came out of a sweep: counts, the best trial, groups; pure functions over outcomes."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sacred_ray_ingredient.tasks import TrialOutcome
+
+
+@dataclass(frozen=True)
+class GroupStatistics:
+    """A metric over the trials of one group.
+
+    Parameters
+    ----------
+    group
+        What the trials have in common, such as the environment.
+    n
+        Number of values.
+    mean
+        Their mean.
+    std
+        Their standard deviation with Bessel's correction; NaN for one value.
+    half_width
+        Half the width of the 95 % confidence interval of the mean; NaN for one value.
+    """
+
+    group: Any
+    n: int
+    mean: float
+    std: float
+    half_width: float
+
+
+def value_of(outcome: TrialOutcome, metric: str) -> float | None:
+    """Return a trial's value of a metric; None where it has none that can be compared."""
+    value = outcome.metrics.get(metric)
+    if value is None or not math.isfinite(value):
+        return None
+    return value
+
+
+def ranked(outcomes: Iterable[TrialOutcome], metric: str, mode: str) -> list[TrialOutcome]:
+    """Order the completed trials from the best to the worst.
+
+    Parameters
+    ----------
+    outcomes
+        Attempts of trials in any order and state.
+    metric
+        Name of the metric.
+    mode
+        ``max`` or ``min``.
+
+    Returns
+    -------
+    list of TrialOutcome
+        Only completed ones with a finite value; of equal ones the lower index is first.
+    """
+    sign = -1.0 if mode == "max" else 1.0
+    comparable = []
+    for outcome in outcomes:
+        value = value_of(outcome, metric)
+        if outcome.status == "COMPLETED" and value is not None:
+            comparable.append((sign * value, outcome.index, outcome))
+    return [outcome for _, _, outcome in sorted(comparable, key=lambda entry: entry[:2])]
+
+
+def count_by_status(outcomes: Iterable[TrialOutcome]) -> dict[str, int]:
+    """Count outcomes by their status."""
+    return dict(Counter(outcome.status for outcome in outcomes))
+
+
+def group_statistics(
+    outcomes: Iterable[TrialOutcome], metric: str, group_by: str
+) -> list[GroupStatistics]:
+    """Summarise a metric for each value of a parameter.
+
+    Parameters
+    ----------
+    outcomes
+        Only completed ones with a finite value are used.
+    metric
+        Name of the metric.
+    group_by
+        Dotted name of a sampled or resolved parameter.
+
+    Returns
+    -------
+    list of GroupStatistics
+        In the order in which the groups first appear by trial index.
+
+    Notes
+    -----
+    The interval is Student's t interval of the mean, which assumes that the values of a group
+    are independent and roughly normal.
+    """
+    groups: dict[str, tuple[Any, list[float]]] = {}
+    for outcome in sorted(outcomes, key=lambda outcome: outcome.index):
+        value = value_of(outcome, metric)
+        if outcome.status == "COMPLETED" and value is not None and group_by in outcome.parameters:
+            group = outcome.parameters[group_by]
+            groups.setdefault(repr(group), (group, []))[1].append(value)
+    return [_statistics(group, values) for group, values in groups.values()]
+
+
+def _statistics(group: Any, values: Sequence[float]) -> GroupStatistics:
+    n = len(values)
+    mean = statistics.fmean(values)
+    if n < 2:
+        return GroupStatistics(group, n, mean, math.nan, math.nan)
+    from scipy.stats import t
+
+    std = statistics.stdev(values)
+    return GroupStatistics(group, n, mean, std, float(t.ppf(0.975, n - 1)) * std / math.sqrt(n))
+
+
+def table_rows(
+    outcomes: Iterable[TrialOutcome], parameters: Sequence[str]
+) -> tuple[list[str], list[list[Any]]]:
+    """Lay out all attempts as a table for the CSV file.
+
+    Parameters
+    ----------
+    outcomes
+        Attempts of trials.
+    parameters
+        Dotted names of the searched parameters, in the order of their columns.
+
+    Returns
+    -------
+    header : list of str
+        ``run_id``, ``trial``, ``attempt``, ``status``, ``config.*``, ``metric.*``, ``error``.
+    rows : list of list
+        Ordered by trial and attempt; empty text where there is no value.
+    """
+    ordered = sorted(outcomes, key=lambda outcome: (outcome.index, outcome.attempt))
+    metrics = sorted({name for outcome in ordered for name in outcome.metrics})
+    header = ["run_id", "trial", "attempt", "status", "config.seed"]
+    columns = [name for name in parameters if name != "seed"]
+    header += [f"config.{name}" for name in columns]
+    header += [f"metric.{name}" for name in metrics] + ["error"]
+    rows = []
+    for outcome in ordered:
+        row: list[Any] = [outcome.run_id, outcome.index, outcome.attempt, outcome.status]
+        row += [outcome.seed, *_values(outcome.parameters, columns)]
+        row += [*_values(outcome.metrics, metrics), outcome.error or ""]
+        rows.append(row)
+    return header, rows
+
+
+def _values(mapping: Mapping[str, Any], names: Sequence[str]) -> list[Any]:
+    return [mapping.get(name, "") for name in names]

@@ -1,0 +1,202 @@
+"""The driver's story of a sweep: check, launch, summarise."""
+
+from __future__ import annotations
+
+import csv
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from sacred.run import Run
+
+from sacred_ray_ingredient.cluster import check_cluster, connected_ray
+from sacred_ray_ingredient.engines.base import EngineJob
+from sacred_ray_ingredient.errors import MetricNotReported, SweepFailed
+from sacred_ray_ingredient.inner import evaluate_config
+from sacred_ray_ingredient.interruption import Interruption, interruptible
+from sacred_ray_ingredient.mongo.folder import project_folder
+from sacred_ray_ingredient.nested import merge, unflatten
+from sacred_ray_ingredient.plan import SweepPlan, trial_options
+from sacred_ray_ingredient.progress import SweepProgress, settle
+from sacred_ray_ingredient.record.documents import plain
+from sacred_ray_ingredient.record.reconcile import close_dead_runs, recorded_statuses
+from sacred_ray_ingredient.record.target import RecordTarget
+from sacred_ray_ingredient.report import final_report
+from sacred_ray_ingredient.summary import count_by_status, ranked, table_rows, value_of
+from sacred_ray_ingredient.tasks import SweepTask, TrialOutcome
+
+ENGINE = "tune"
+
+
+def run_sweep(
+    plan: SweepPlan, run: Run, target: RecordTarget, say: Callable[[str], None] = print
+) -> float:
+    """Run all trials of a plan and record what comes out.
+
+    Parameters
+    ----------
+    plan
+        What is to be done.
+    run
+        The outer run, which has started.
+    target
+        Where the trials are recorded.
+    say
+        Prints a line, or several, for the user.
+
+    Returns
+    -------
+    float
+        The best value of the metric.
+
+    Raises
+    ------
+    ConfigMistakes, InnerImportError
+        If the cluster cannot run the trials; none has begun then.
+    MetricNotReported
+        If a completed trial has no value of the metric; no further trials begin then.
+    SweepFailed
+        If no trial completed.
+    SweepInterrupted
+        If the user ended it.
+    """
+    settings = plan.settings
+    sweep = SweepTask(
+        sweep_id=plan.sweep_id,
+        exp_name=plan.exp_name,
+        engine=ENGINE,
+        inner=plan.reference,
+        updates=plan.updates,
+        options=trial_options(run.meta_info["options"]),
+        target=target,
+        outer_run_id=run._id,
+        report_every=settings.report_every,
+    )
+    say(_headline(plan, target))
+    progress = SweepProgress(
+        run, plan.sweep_id, target, settings.metric, settings.mode, plan.total_trials, say
+    )
+    with interruptible() as interruption:
+        try:
+            _run_trials(plan, sweep, progress, interruption)
+        finally:
+            # Whatever happened, the record says of no trial that it runs, and of the sweep what
+            # it has.
+            _settle_record(sweep, progress)
+            run.info["sweep"] = _sweep_info(plan, progress)
+    _add_table(run, progress, plan)
+    say(final_report(plan, progress.trials, target, run._id))
+    interruption.raise_if_requested()
+    return _best_value(plan, progress)
+
+
+def _headline(plan: SweepPlan, target: RecordTarget) -> str:
+    where = "no database" if target.address is None else target.address.describe()
+    return (
+        f"{plan.sweep_id} ({plan.exp_name}): {plan.total_trials} trials of "
+        f"{plan.inner.path}, recorded in {where}"
+    )
+
+
+def _run_trials(
+    plan: SweepPlan, sweep: SweepTask, progress: SweepProgress, interruption: Interruption
+) -> None:
+    # Imported here, as it takes a second that a mistake in the configuration need not wait for.
+    from sacred_ray_ingredient.engines.tune import TuneEngine
+
+    settings = plan.settings
+    job = EngineJob(
+        sweep=sweep,
+        space=plan.space,
+        num_samples=plan.num_samples,
+        seed=plan.outer_seed,
+        resolver=plan.trial_resolver,
+        settings=settings,
+        storage_path=str(Path(settings.storage_path or project_folder() / "tune").absolute()),
+    )
+    with connected_ray(settings):
+        check_cluster(sweep, settings.resources_per_trial)
+        TuneEngine().run(
+            job, progress, lambda: interruption.requested() or progress.unreported is not None
+        )
+
+
+def _settle_record(sweep: SweepTask, progress: SweepProgress) -> None:
+    statuses: dict[tuple[int, int], tuple[Any, str]] = {}
+    if sweep.target.address is not None:
+        runs = sweep.target.runs()
+        reason = "The sweep ended before this trial did."
+        close_dead_runs(runs, sweep.sweep_id, "INTERRUPTED", reason)
+        statuses = recorded_statuses(runs, sweep.sweep_id)
+    settle(progress.attempts, statuses)
+
+
+def _sweep_info(plan: SweepPlan, progress: SweepProgress) -> dict[str, Any]:
+    """Summarise a sweep for its own document; small, as each heartbeat writes it again."""
+    settings = plan.settings
+    info: dict[str, Any] = {
+        "sweep_id": plan.sweep_id,
+        "exp_name": plan.exp_name,
+        "engine": ENGINE,
+        "inner": str(plan.reference),
+        "searcher": "random and grid search",
+        "scheduler": "FIFO",
+        "search_space": plan.space.text(),
+        "dependent": unflatten({resolver.path: resolver.text for resolver in plan.resolvers}),
+        "metric": settings.metric,
+        "mode": settings.mode,
+        "total": plan.total_trials,
+        "counts": count_by_status(progress.trials),
+        "best": None,
+    }
+    best = ranked(progress.trials, settings.metric, settings.mode)[:1]
+    if best:
+        info["best"] = {
+            "run_id": best[0].run_id,
+            "trial_index": best[0].index,
+            "value": value_of(best[0], settings.metric),
+            "metrics": best[0].metrics,
+            "config": config_of_trial(plan, best[0]),
+        }
+    summary: dict[str, Any] = plain(info)
+    return summary
+
+
+def config_of_trial(plan: SweepPlan, outcome: TrialOutcome) -> dict[str, Any]:
+    """Compute the complete configuration that a trial ran with."""
+    parameters = unflatten({**outcome.parameters, "seed": outcome.seed})
+    return evaluate_config(plan.inner, merge(plan.updates, parameters))
+
+
+def _add_table(run: Run, progress: SweepProgress, plan: SweepPlan) -> None:
+    """Attach the table of all attempts to the sweep's run."""
+    header, rows = table_rows(progress.attempts, plan.parameters)
+    with tempfile.TemporaryDirectory(prefix="sacred-ray-") as folder:
+        path = Path(folder) / "trials.csv"
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(header)
+            writer.writerows(rows)
+        run.add_artifact(path, name="trials.csv", content_type="text/csv")
+
+
+def _best_value(plan: SweepPlan, progress: SweepProgress) -> float:
+    settings = plan.settings
+    if progress.unreported is not None:
+        trial = progress.unreported
+        reported = ", ".join(sorted(trial.metrics)) or "nothing"
+        raise MetricNotReported(
+            f"ray.metric is {settings.metric!r}, which trial {trial.index} (run {trial.run_id}) "
+            f"never reported; it reported {reported}. The sweep was ended; choose one of these."
+        )
+    best = ranked(progress.trials, settings.metric, settings.mode)[:1]
+    value = value_of(best[0], settings.metric) if best else None
+    if value is None:
+        errors = [trial.error for trial in progress.trials if trial.error]
+        first = f" The first error was: {errors[0]}." if errors else ""
+        raise SweepFailed(
+            f"None of the {len(progress.trials)} trials of {plan.sweep_id} completed with a "
+            f"finite value of {settings.metric!r}.{first}"
+        )
+    return value

@@ -1,0 +1,245 @@
+import functools
+import re
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sacred_ray_ingredient.errors import ResolverError
+from sacred_ray_ingredient.nested import set_path
+from sacred_ray_ingredient.resolvers import ConfigView, parse_dependent
+
+CONFIG = {"lr": 0.5, "layers": [2, 1], "optimizer": {"lr": 0.25, "wd": 0.1}}
+
+
+def read(raw, **given_too):
+    resolvers, mistakes = parse_dependent(raw, **given_too)
+    assert mistakes == []
+    return resolvers
+
+
+def resolve(value, config=CONFIG):
+    (resolver,) = read({"x": value})
+    return resolver.resolve(config)
+
+
+def mistakes_of(raw, **given_too):
+    return "\n".join(parse_dependent(raw, **given_too)[1])
+
+
+def order(raw, **given_too):
+    return [resolver.path for resolver in read(raw, **given_too)]
+
+
+def double_lr(config):
+    return config["lr"] * 2
+
+
+def assign(config):
+    config["lr"] = 2
+
+
+@pytest.fixture
+def helpers(tmp_path, monkeypatch):
+    (tmp_path / "my_helpers.py").write_text(
+        "constant = 3\n"
+        "def scaled(config):\n    return config.optimizer.lr * 4\n"
+        "def nothing():\n    return 7\n"
+        "def two(a, b):\n    return 1\n"
+        "class Tables:\n    @staticmethod\n    def pick(config):\n        return config['lr']\n"
+    )
+    (tmp_path / "my_broken.py").write_text("raise RuntimeError('no GPU')\n")
+    (tmp_path / "my_script.py").write_text("raise SystemExit(3)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    yield
+    for name in ("my_helpers", "my_broken", "my_script"):
+        sys.modules.pop(name, None)
+
+
+def test_an_expression_is_kept_as_text_with_what_it_reads():
+    (resolver,) = read({"optimizer": {"wd": "optimizer.lr * lr"}})
+    assert resolver.path == "optimizer.wd"
+    assert resolver.text == "optimizer.lr * lr"
+    assert resolver.reads == {"optimizer.lr", "lr"}
+    assert resolver.source_code is None
+    assert resolver.resolve(CONFIG) == 0.125
+
+
+def test_a_function_by_name(helpers):
+    (resolver,) = read({"x": "my_helpers:scaled"})
+    assert resolver.text == "my_helpers:scaled"
+    assert resolver.reads is None
+    assert resolver.source_code == "def scaled(config):\n    return config.optimizer.lr * 4\n"
+    assert resolver.resolve(CONFIG) == 1.0
+    assert resolve("my_helpers:nothing") == 7
+    assert resolve("my_helpers:Tables.pick") == 0.5
+
+
+def test_a_function_as_python_object_is_kept_by_name_and_source():
+    (resolver,) = read({"x": double_lr})
+    assert resolver.text == f"<{__name__}.double_lr>"
+    assert "return config[" in resolver.source_code
+    assert resolver.resolve(CONFIG) == 1.0
+
+
+def test_functions_without_source_or_signature_work_too():
+    assert resolve(functools.partial(lambda scale, config: config.lr * scale, 4)) == 2.0
+    (resolver,) = read({"x": dict})
+    assert resolver.source_code is None
+    assert resolver.resolve({"a": 1}) == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    ("function", "expected"),
+    [
+        (lambda config: config["optimizer"]["lr"], 0.25),
+        (lambda config: config.optimizer.lr, 0.25),
+        (lambda spec: spec.config.lr, 0.5),
+        (lambda config: config.get("missing", 3), 3),
+        (lambda config: "lr" in config and "nope" not in config, True),
+        (lambda config: {**config.optimizer}, {"lr": 0.25, "wd": 0.1}),
+        (lambda config: config.optimizer, {"lr": 0.25, "wd": 0.1}),
+        (lambda: 3, 3),
+        (lambda config=None: config.lr, 0.5),
+    ],
+)
+def test_how_a_function_reaches_the_config(function, expected):
+    assert resolve(function) == expected
+
+
+def test_an_entry_called_config_is_that_entry():
+    assert resolve(lambda c: c.config.depth, {"config": {"depth": 2}}) == 2
+
+
+def test_a_function_cannot_change_the_config():
+    config = {"layers": [2, 1], "optimizer": {"lr": 1}}
+    assert resolve(lambda c: sorted(c.layers) + c.layers.__iadd__([9]), config) == [1, 2, 2, 1, 9]
+    assert config["layers"] == [2, 1]
+    with pytest.raises(ResolverError, match=r"raised TypeError.*does not support item assignment"):
+        resolve(assign, config)
+    with pytest.raises(AttributeError, match="lr"):
+        ConfigView(config).lr = 3
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"), [(np.float64(0.5), float), (np.int64(2), int), (np.bool_(True), bool)]
+)
+def test_numpy_scalars_become_pythons(value, kind):
+    assert type(resolve(lambda: value)) is kind
+    assert type(resolve(lambda: {"a": [value]})["a"][0]) is kind
+
+
+def test_what_a_function_raises_is_the_cause():
+    def broken(config):
+        return config.optimizer.lrr
+
+    with pytest.raises(
+        ResolverError, match=r"ray\.dependent\.x is .*broken.*no config entry 'lrr' \(did you"
+    ) as told:
+        resolve(broken)
+    assert isinstance(told.value.__cause__, AttributeError)
+    with pytest.raises(ResolverError, match=r"raised KeyError.*no config entry 'nope'"):
+        resolve(lambda config: config["nope"])
+
+
+def test_a_failing_expression_names_parameter_and_text():
+    with pytest.raises(ResolverError, match=r"ray\.dependent\.x is 'lr / 0', .*division by zero"):
+        resolve("lr / 0")
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("lr *", r"ray.dependent.x is 'lr \*', which is no expression"),
+        ("[i for i in lr]", "ListComp is not allowed"),
+        (3, "ray.dependent.x is 3, which computes nothing; .* under inner_ex.x"),
+        ([1], "computes nothing"),
+        ("x * 2", r"reads itself \(x\)"),
+        ("x['y'] * 2", r"reads itself \(x.y\)"),
+        ("no_such_module:f", "no module 'no_such_module'"),
+        ("my_helpers:scald", r"no 'scald' \(did you mean 'scaled'\?\) in 'my_helpers'"),
+        ("my_helpers:Tables.pik", "no 'pik' .did you mean 'pick'"),
+        ("my_helpers:constant", "is 3 and no function"),
+        ("my_helpers:two", r"takes \(a, b\); it must take the config as its only argument"),
+        ("my_broken:f", "importing 'my_broken' raised RuntimeError: no GPU"),
+        ("my_script:f", "importing 'my_script' raised SystemExit: 3"),
+        (lambda a, b: 1, "takes .a, b.; it must take"),
+    ],
+)
+def test_mistakes_say_what_would_be_right(helpers, value, expected):
+    resolvers, mistakes = parse_dependent({"x": value, "fine": "lr"})
+    assert len(mistakes) == 1
+    assert mistakes[0].startswith("ray.dependent.x is ")
+    assert re.search(expected, mistakes[0])
+    assert [resolver.path for resolver in resolvers] == ["fine"]
+
+
+def test_a_cycle_is_named_whole_and_every_cycle_is_told():
+    raw = {"a": "b + 1", "b": "c.d", "c": {"d": "a"}, "p": "q", "q": "p", "fine": "a + lr"}
+    resolvers, mistakes = parse_dependent(raw)
+    told = "\n".join(mistakes)
+    assert len(mistakes) == 2
+    assert any(
+        cycle in told
+        for cycle in ("a -> b -> c.d -> a", "b -> c.d -> a -> b", "c.d -> a -> b -> c.d")
+    )
+    assert "p -> q -> p" in told or "q -> p -> q" in told
+    assert [resolver.path for resolver in resolvers] == ["fine"]
+
+
+def test_a_parameter_given_twice_is_a_mistake():
+    assert "given twice" in mistakes_of({"a.b": "lr", "a": {"b": "lr"}})
+    assert "both 'a' and 'a.b'" in mistakes_of({"a": "lr", "a.b": "lr"})
+    assert "in the search space too (a)" in mistakes_of(
+        {"a": {"b": "lr"}}, functions={"a": double_lr}
+    )
+    assert "must be a mapping" in mistakes_of("lr * 2")
+
+
+def test_none_leaves_a_parameter_out():
+    assert read({"a": None, "b": {"c": None}}) == ()
+
+
+def test_each_comes_after_what_it_reads():
+    assert order({"a": "b", "b": "c.d * 2", "c": {"d": "lr"}}) == ["c.d", "b", "a"]
+
+
+def test_a_level_and_its_entries_depend_on_each_other():
+    assert order({"n": "len(opt)", "opt": {"lr": "lr"}}) == ["opt.lr", "n"]
+    assert order({"m": "table.size", "table": "{'size': 3}"}) == ["table", "m"]
+
+
+def test_functions_come_as_late_as_they_can():
+    raw = {"f": double_lr, "needs_f": "f + 1", "g": lambda: 1, "a": "lr"}
+    assert order(raw) == ["a", "f", "needs_f", "g"]
+    assert order({"f": double_lr, "g": lambda: 1, "uses_g": "g"}) == ["g", "uses_g", "f"]
+
+
+def test_functions_of_the_search_space_are_resolved_too():
+    resolvers = read({"b": "a + 1"}, functions={"a": double_lr})
+    assert [(r.path, r.text) for r in resolvers] == [
+        ("a", f"<{__name__}.double_lr>"),
+        ("b", "a + 1"),
+    ]
+
+
+@st.composite
+def graphs(draw):
+    size = draw(st.integers(1, 8))
+    reads = {i: draw(st.sets(st.integers(0, i - 1))) if i else set() for i in range(size)}
+    return {f"p{i}.v": sorted(reads[i]) for i in draw(st.permutations(range(size)))}
+
+
+@given(graphs())
+@settings(max_examples=200, deadline=None)
+def test_any_graph_without_a_cycle_is_resolved_in_order(graph):
+    raw = {path: " + ".join(["1", *(f"p{i}.v" for i in reads)]) for path, reads in graph.items()}
+    resolvers = read(raw)
+    config = {}
+    for resolver in resolvers:
+        set_path(config, resolver.path, resolver.resolve(config))
+    assert len(resolvers) == len(graph)
+    for path, reads in graph.items():
+        assert config[path.split(".")[0]]["v"] == 1 + sum(config[f"p{i}"]["v"] for i in reads)
