@@ -19,10 +19,14 @@ def hyperparameter_search():
     """Twenty random points over the optimiser and the size of the network."""
     ray = {
         "search_space": {
-            "optimizer.lr": "loguniform(1e-3, 3e-2)",
-            "optimizer.batch_size": "choice([16, 32, 64])",
-            "model.hidden": "choice([64, 128, 256])",
-            "model.alpha": "loguniform(1e-6, 1e-1)",
+            "optimizer": {
+                "lr": "loguniform(1e-3, 3e-2)",
+                "batch_size": "choice([16, 32, 64])",
+            },
+            "model": {
+                "hidden": "choice([64, 128, 256])",
+                "alpha": "loguniform(1e-6, 1e-1)",
+            },
         },
         "metric": "val_accuracy",
         "num_samples": 20,

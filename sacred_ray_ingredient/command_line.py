@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from sacred import Experiment
@@ -22,10 +22,12 @@ from sacred.run import Run
 from sacred.utils import ConfigAddedError, SacredError
 
 from sacred_ray_ingredient.errors import ConfigMistakes, SacredRayError, did_you_mean
-from sacred_ray_ingredient.inner import evaluate_config, settable_names
+from sacred_ray_ingredient.inner import evaluate_config, settable_names, unknown_entries
 from sacred_ray_ingredient.interruption import SweepInterrupted
 
 _CTRL_C = 130
+# How Sacred begins its complaint about a dotted key within a dictionary.
+_SACREDS_KEY_ERROR = "Invalid key"
 
 
 def run_commandline(outer: Experiment, argv: str | Sequence[str] | None = None) -> Run | None:
@@ -64,21 +66,12 @@ def run_commandline(outer: Experiment, argv: str | Sequence[str] | None = None) 
             sys.exit(interruption.exit_code)
         except KeyboardInterrupt:
             sys.exit(_CTRL_C)
-        except SacredRayError as error:
-            if debug:
+        except (SacredError, KeyError) as error:
+            explained = error if debug else _explained(outer, error, config_updates, named_configs)
+            if debug or explained is None:
                 raise
-            _say_error(str(error))
-            sys.exit(error.exit_code)
-        except ConfigAddedError as error:
-            if debug:
-                raise
-            _say_error(_unknown_entry(outer, error))
-            sys.exit(2)
-        except SacredError as error:
-            if debug:
-                raise
-            _say_error(str(error))
-            sys.exit(2)
+            _say_error(str(explained))
+            sys.exit(explained.exit_code)
 
     # Sacred's own handling prints usage or a stack trace and always exits with 1.
     outer.run = run
@@ -106,13 +99,50 @@ def _check_named_configs(outer: Experiment, named_configs: Iterable[str]) -> Non
         raise ConfigMistakes(mistakes)
 
 
-def _unknown_entry(outer: Experiment, error: ConfigAddedError) -> str:
-    entry = ", ".join(map(str, error.conflicting_configs))
+def _explained(
+    outer: Experiment,
+    error: Exception,
+    config_updates: Mapping[str, Any] | None,
+    named_configs: Sequence[str],
+) -> SacredRayError | None:
+    """Turn what Sacred raises for wrong configurations into sentences; None for anything else."""
+    if isinstance(error, SacredRayError):
+        return error
+    if isinstance(error, ConfigAddedError):
+        return ConfigMistakes(_all_mistakes(outer, config_updates or {}, named_configs))
+    if isinstance(error, SacredError):
+        return ConfigMistakes([str(error)])
+    if error.args and str(error.args[0]).startswith(_SACREDS_KEY_ERROR):
+        nested = "{'optimizer': {'lr': ...}} instead of {'optimizer.lr': ...}"
+        return ConfigMistakes([f"{error.args[0]}. Write nested dictionaries: {nested}."])
+    return None
+
+
+def _all_mistakes(
+    outer: Experiment, config_updates: Mapping[str, Any], named_configs: Sequence[str]
+) -> list[str]:
+    """Find all that is wrong where Sacred has named the first entry that it does not know."""
+    from sacred_ray_ingredient.plan import OuterRequest, make_plan
+
+    inner = outer.inner_experiment
+    config = evaluate_config(outer, config_updates, named_configs)
     known = settable_names(outer, evaluate_config(outer, {}))
+    mistakes = [
+        f"{entry} is not an entry of the configuration{_hint(entry, known)}."
+        for entry in unknown_entries(outer, config_updates, named_configs)
+        if entry.split(".")[0] not in ("ray", inner.path)
+    ]
+    try:
+        make_plan(outer, inner, OuterRequest(config, config_updates, named_configs))
+    except ConfigMistakes as further:
+        mistakes += further.mistakes
+    return mistakes
+
+
+def _hint(entry: str, known: Collection[str]) -> str:
     path = entry.rpartition(".")[0]
     siblings = {name for name in known if name.rpartition(".")[0] == path}
-    hint = did_you_mean(entry, known) or f"; known there are {', '.join(sorted(siblings))}"
-    return f"{entry} is not an entry of the configuration{hint}."
+    return did_you_mean(entry, known) or f"; known there are {', '.join(sorted(siblings))}"
 
 
 def _exit_for_failed_trials(run: Run | None) -> None:

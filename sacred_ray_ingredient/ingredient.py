@@ -163,6 +163,7 @@ def attach(outer: Experiment, inner: Experiment, main: bool = True) -> Experimen
 
 def _register(outer: Experiment, inner: Experiment) -> None:
     """Hook a sweep into the making of the outer experiment's runs."""
+    outer.inner_experiment = inner
     outer.sweep_command = None
 
     @cli_option("-r", "--record", is_flag=True)
@@ -195,7 +196,7 @@ def _prepare(outer: Experiment, inner: Experiment, run: Run) -> None:
     ConfigMistakes, DatabaseError
         With what is wrong; nothing has been started or recorded then.
     """
-    from sacred_ray_ingredient.plan import make_plan
+    from sacred_ray_ingredient.plan import OuterRequest, make_plan
     from sacred_ray_ingredient.recording import open_record
 
     asked = run.meta_info["options"].pop("--record") == "asked"
@@ -204,7 +205,7 @@ def _prepare(outer: Experiment, inner: Experiment, run: Run) -> None:
     is_sweep = run.main_function is outer.sweep_command
 
     def plan() -> Any:
-        return make_plan(outer, inner, run)
+        return make_plan(outer, inner, OuterRequest.of_run(run))
 
     run.sweep_plan = plan() if is_sweep else None
     run.make_sweep_plan = plan

@@ -23,7 +23,7 @@ from sacred import initialize as sacred_init
 from sacred.utils import convert_to_nested_dict, join_paths, set_by_dotted_path
 
 from sacred_ray_ingredient.errors import InnerImportError
-from sacred_ray_ingredient.nested import flatten, merge
+from sacred_ray_ingredient.nested import flatten, get_path, merge
 
 _SCRIPT_MODULE = "__sacred_ray_script__"
 # Sacred makes the docstring of a config scope an entry.
@@ -189,17 +189,21 @@ def collect_updates(
     return updates
 
 
-def evaluate_config(inner: Experiment, updates: Mapping[str, Any]) -> dict[str, Any]:
-    """Compute the configuration that the inner experiment would run with.
+def evaluate_config(
+    experiment: Experiment, updates: Mapping[str, Any], named_configs: Iterable[str] = ()
+) -> dict[str, Any]:
+    """Compute the configuration that an experiment would run with.
 
     Nothing is run and nothing of the experiment is changed.
 
     Parameters
     ----------
-    inner
-        The inner experiment.
+    experiment
+        Usually the inner experiment.
     updates
         Changes, nested, as for ``Experiment.run(config_updates=...)``.
+    named_configs
+        Names of named configs, or config files.
 
     Returns
     -------
@@ -207,16 +211,62 @@ def evaluate_config(inner: Experiment, updates: Mapping[str, Any]) -> dict[str, 
         The complete configuration, those of the ingredients under their paths; without the
         automatic seeds.
     """
-    scaffolding = _scaffolding(inner, updates, ())
+    scaffolding = _evaluated(experiment, updates, named_configs)
+    config: dict[str, Any] = deepcopy(sacred_init.get_configuration(scaffolding))
+    return config
+
+
+def unknown_entries(
+    experiment: Experiment, updates: Mapping[str, Any], named_configs: Iterable[str] = ()
+) -> list[str]:
+    """Find the updates of entries that an experiment does not have.
+
+    Sacred refuses these at the top level but takes them, with a warning, within an entry that
+    is an argument of a captured function; there they are as likely to be misspelt. Only what is
+    put into an empty dictionary, or is itself such an argument, is taken to be meant.
+
+    Parameters
+    ----------
+    experiment
+        The experiment.
+    updates
+        Changes, nested.
+    named_configs
+        Names of named configs, or config files.
+
+    Returns
+    -------
+    list of str
+        Dotted names.
+    """
+    before = evaluate_config(experiment, {})
+    unknown = []
+    for scaffold in _evaluated(experiment, updates, named_configs).values():
+        for entry in sorted(scaffold.config_mods.added - scaffold.captured_args):
+            path = join_paths(scaffold.path, entry)
+            if entry.split(".")[-1] not in (_DOC_ENTRY, "seed") and not is_open(path, before):
+                unknown.append(path)
+    return unknown
+
+
+def is_open(path: str, config: Mapping[str, Any]) -> bool:
+    """Tell whether a dotted path is below an empty dictionary, which is there to be filled."""
+    parts = path.split(".")
+    return any(get_path(config, ".".join(parts[:depth])) == {} for depth in range(1, len(parts)))
+
+
+def _evaluated(
+    experiment: Experiment, updates: Mapping[str, Any], named_configs: Iterable[str]
+) -> dict[str, Any]:
+    scaffolding = _scaffolding(experiment, updates, named_configs)
     for scaffold in scaffolding.values():
         scaffold.gather_fallbacks()
         scaffold.set_up_config()
         hook_updates = scaffold.run_config_hooks(
-            sacred_init.get_configuration(scaffolding), inner.default_command, _log
+            sacred_init.get_configuration(scaffolding), experiment.default_command, _log
         )
         scaffold.config = merge(scaffold.config, hook_updates)
-    config: dict[str, Any] = deepcopy(sacred_init.get_configuration(scaffolding))
-    return config
+    return scaffolding
 
 
 def settable_names(inner: Experiment, config: Mapping[str, Any]) -> set[str]:

@@ -21,11 +21,12 @@ from sacred_ray_ingredient.inner import (
     InnerReference,
     collect_updates,
     evaluate_config,
+    is_open,
     reference_to,
     settable_names,
+    unknown_entries,
 )
 from sacred_ray_ingredient.mongo.sources import config_mistakes
-from sacred_ray_ingredient.nested import get_path
 from sacred_ray_ingredient.resolved_config import TrialResolver
 from sacred_ray_ingredient.resolvers import Resolver, parse_dependent
 from sacred_ray_ingredient.search_space import Sampler, SearchSpace, parse_search_space
@@ -48,6 +49,34 @@ _OPTIONS_OF_THE_SWEEP = {
 _OPTIONS_WITH_PATHS = {"--file_storage", "--tiny_db"}
 # As many points are tried with the resolvers before the first trial.
 _TRIED_POINTS = 1000
+
+
+@dataclass(frozen=True)
+class OuterRequest:
+    """What was asked of an outer experiment.
+
+    Parameters
+    ----------
+    config
+        Its evaluated configuration.
+    config_updates
+        As Sacred got them.
+    named_configs
+        As Sacred got them, config files included.
+    force
+        Whether entries that are not known are to be accepted.
+    """
+
+    config: Mapping[str, Any]
+    config_updates: Mapping[str, Any]
+    named_configs: Sequence[str]
+    force: bool = False
+
+    @classmethod
+    def of_run(cls, run: Run) -> OuterRequest:
+        """Read it from a run of the outer experiment, which need not have started."""
+        meta = run.meta_info
+        return cls(run.config, meta.get("config_updates", {}), meta["named_configs"], run.force)
 
 
 @dataclass(frozen=True)
@@ -115,7 +144,7 @@ class SweepPlan:
         return self.settings.env_key if self.settings.envs else None
 
 
-def make_plan(outer: Experiment, inner: Experiment, run: Run) -> SweepPlan:
+def make_plan(outer: Experiment, inner: Experiment, request: OuterRequest) -> SweepPlan:
     """Read the configuration of an outer run and check it.
 
     Parameters
@@ -124,8 +153,8 @@ def make_plan(outer: Experiment, inner: Experiment, run: Run) -> SweepPlan:
         The outer experiment.
     inner
         The inner experiment.
-    run
-        A run of the outer experiment; it need not have started.
+    request
+        What was asked of the outer experiment.
 
     Returns
     -------
@@ -137,23 +166,21 @@ def make_plan(outer: Experiment, inner: Experiment, run: Run) -> SweepPlan:
     ConfigMistakes
         With all that is wrong.
     """
-    settings, mistakes = read_settings(run.config["ray"])
+    settings, mistakes = read_settings(request.config["ray"])
     mistakes += config_mistakes(settings.mongo)
     space, space_mistakes = parse_search_space(settings.search_space)
-    seed = run.config["seed"]
+    seed = request.config.get("seed", 0)
     if isinstance(seed, int) and seed >= 0:
         space = _with_envs_and_seeds(space, settings, seed, mistakes)
     else:
         mistakes.append(f"seed is {seed!r}; it must be a whole number from 0.")
     resolvers, resolver_mistakes = parse_dependent(settings.dependent, space.functions)
     mistakes += space_mistakes + resolver_mistakes
-    named_configs = run.meta_info["named_configs"]
+    names = request.named_configs
     if not space_mistakes and not resolver_mistakes:
-        mistakes += _missing_content(outer, inner, settings, space, resolvers, named_configs)
-    updates = collect_updates(
-        outer, inner, run.meta_info.get("config_updates", {}), named_configs
-    )
-    mistakes += _inner_mistakes(inner, updates, space, resolvers, force=run.force)
+        mistakes += _missing_content(outer, inner, settings, space, resolvers, names)
+    updates = collect_updates(outer, inner, request.config_updates, names)
+    mistakes += _inner_mistakes(inner, updates, space, resolvers, force=request.force)
     reference = None
     try:
         reference = reference_to(inner)
@@ -275,32 +302,30 @@ def _inner_mistakes(
             f"The configuration of the inner experiment {inner.path!r} cannot be computed: "
             f"{type(error).__name__}: {error}."
         ]
-    mistakes = [
+    known = settable_names(inner, config)
+    mistakes = [] if force else [
+        _unknown(f"{inner.path}.{path} is", path, inner, known - {path})
+        for path in unknown_entries(inner, updates)
+    ]
+    mistakes += [
         f"ray.search_space.{path} and ray.dependent.{path} give the same parameter; give one."
         for path in (resolver.path for resolver in resolvers)
         if path in {*space.samplers, *space.constants}
     ]
-    known = settable_names(inner, config)
     given = {f"ray.search_space.{path}": path for path in space.paths()}
     given |= {f"ray.dependent.{resolver.path}": resolver.path for resolver in resolvers}
     for source, path in given.items():
         if path.split(".")[0] == TASK_KEY:
             mistakes.append(f"{source}: the name {TASK_KEY!r} is taken by this package.")
-        elif not force and path not in known and not _is_open(path, config):
+        elif not force and path not in known and not is_open(path, config):
             mistakes.append(_unknown(f"{source} is", path, inner, known))
     readable = known | set(given.values())
     for resolver in resolvers:
         for name in sorted(resolver.reads or ()):
-            if name not in readable and not _is_open(name, config):
+            if name not in readable and not is_open(name, config):
                 source = f"ray.dependent.{resolver.path}={resolver.text!r} reads {name!r}, which is"
                 mistakes.append(_unknown(source, name, inner, readable))
     return mistakes
-
-
-def _is_open(path: str, config: Mapping[str, Any]) -> bool:
-    """Tell whether a path is below an empty dictionary, which is there to be filled."""
-    parts = path.split(".")
-    return any(get_path(config, ".".join(parts[:depth])) == {} for depth in range(1, len(parts)))
 
 
 def _unknown(source: str, path: str, inner: Experiment, known: Collection[str]) -> str:

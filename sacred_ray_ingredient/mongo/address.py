@@ -75,10 +75,14 @@ class MongoAddress:
     def client(self, **options: Any) -> MongoClient:
         """Make a client; the secret is read now.
 
+        A write counts as done when it is in the server's journal on disk, unless the URI says
+        otherwise (``w``, ``journal``): by default MongoDB confirms up to 100 ms before that, and
+        a killed server has lost what it confirmed.
+
         Parameters
         ----------
         **options
-            Further options of `pymongo.MongoClient`.
+            Further options of `pymongo.MongoClient`; they win over the URI's.
 
         Raises
         ------
@@ -88,7 +92,10 @@ class MongoAddress:
         import pymongo
         from pymongo.errors import ConfigurationError, InvalidURI
 
-        settings: dict[str, Any] = {"tz_aware": False, "appname": APP_NAME, **options}
+        settings: dict[str, Any] = {"tz_aware": False, "appname": APP_NAME}
+        if self._parts().option("w") is None and self._parts().option("journal") is None:
+            settings["journal"] = True
+        settings.update(options)
         uri = self.uri
         if self.uri_env is not None:
             uri = with_scheme(self._variable(self.uri_env, "the URI of the MongoDB"))

@@ -45,6 +45,8 @@ _FAST_TIMEOUT_S = 2.0
 _PATIENT_TIMEOUT_S = 20.0
 _LOCK_TIMEOUT_S = 660.0
 _STOP_TIMEOUT_S = 60.0
+_PORT_TIMEOUT_S = 2.0
+_POLL_S = 0.02
 # The unit of st_blocks, whatever the file system's own.
 _BLOCK_BYTES = 512
 
@@ -332,7 +334,12 @@ class EmbeddedServer:
                     f"The MongoDB of the project (process {process.pid}) did not end within "
                     f"{_STOP_TIMEOUT_S:.0f} s; see {self.files.log}."
                 )
-            time.sleep(0.02)
+            time.sleep(_POLL_S)
+        # An ending process loses its command line before its port: whoever started the server
+        # again at once would find the dying one there, and wait for its answer.
+        deadline = time.monotonic() + _PORT_TIMEOUT_S
+        while listens(process.port, _PORT_TIMEOUT_S) and time.monotonic() < deadline:
+            time.sleep(_POLL_S)
 
 
 @contextmanager

@@ -119,11 +119,15 @@ def test_killed_server_starts_again_with_its_data(server):
 def test_lock_file_that_names_another_process_is_not_believed(server):
     server.start()
     assert server.stop()
-    # What a reboot leaves: the number is now anybody's, here this test's.
-    (server.files.data / "mongod.lock").write_text(f"{os.getpid()}\n")
-    assert not server.status().running
-    assert not server.stop()
-    server.start().check()
+    # What a reboot leaves: the number is now anybody's, here another project's server.
+    other = [sys.executable, "-c", "input()", "--dbpath", "/elsewhere", "--port", "27017"]
+    with subprocess.Popen(other, stdin=subprocess.PIPE) as process:
+        (server.files.data / "mongod.lock").write_text(f"{process.pid}\n")
+        assert not server.status().running
+        assert not server.stop()
+        server.start().check()
+        assert process.poll() is None
+        process.communicate(b"\n")
 
 
 def test_port_taken_by_somebody_else(server):
@@ -188,6 +192,18 @@ def test_stop(server):
         server.address()
 
 
+def test_stop_waits_until_the_port_is_left(server, monkeypatch):
+    from sacred_ray_ingredient.mongo import embedded
+
+    server.start()
+    # The first answer is the running server's; an ending one holds its port for some moments
+    # after the system lists it without its command line.
+    answers = iter([True, True, True, False])
+    monkeypatch.setattr(embedded, "listens", lambda port, timeout_s: next(answers))
+    assert server.stop()
+    assert list(answers) == []
+
+
 def test_lost_password_is_made_anew(server):
     server.start()
     server.stop()
@@ -201,7 +217,7 @@ def test_running_server_whose_secrets_are_lost(server):
     server.start()
     server.files.password.unlink()
     server.files.key.unlink()
-    with pytest.raises(DatabaseError, match="accepts neither the password in .* nor the key"):
+    with pytest.raises(DatabaseError, match=r"accepts neither the password in .* nor the key"):
         server.start()
     assert server.stop()
     server.start().check()
@@ -256,7 +272,7 @@ def test_check_with_wrong_credentials(server, monkeypatch):
 
 def test_check_without_credentials(server):
     server.start()
-    with pytest.raises(DatabaseError, match="does not let the user .* read the collection runs"):
+    with pytest.raises(DatabaseError, match=r"does not let the user .* read the collection runs"):
         MongoAddress(f"mongodb://127.0.0.1:{server.status().port}").check()
 
 

@@ -176,14 +176,16 @@ def test_password_file_without_password(tmp_path, trouble):
 def test_missing_variable_is_named(field, monkeypatch):
     monkeypatch.delenv("MY_SECRET", raising=False)
     address = MongoAddress("mongodb://me@host", **{field: "MY_SECRET"})
-    with pytest.raises(DatabaseError, match="variable MY_SECRET, which has to hold .* is not set"):
+    with pytest.raises(DatabaseError, match=r"variable MY_SECRET, which has to hold .* is not set"):
         address.client()
 
 
 def test_uri_that_pymongo_refuses_is_not_repeated(monkeypatch):
-    monkeypatch.setenv("SACRED_MONGO_URL", "mongodb://me:hunter2@host/?ssl=hunter2")
+    monkeypatch.setenv(
+        "SACRED_MONGO_URL", "mongodb://me:hunter2@host/?tls=true&ssl=false&appname=hunter2"
+    )
     address = MongoAddress("mongodb://me@host", uri_env="SACRED_MONGO_URL")
-    with pytest.raises(DatabaseError, match="pymongo refuses the address .*SACRED_MONGO_URL") as e:
+    with pytest.raises(DatabaseError, match=r"pymongo refuses .*SACRED_MONGO_URL") as e:
         address.client()
     assert "hunter2" not in str(e.value)
 
@@ -195,6 +197,14 @@ def test_password_is_read_when_connecting(tmp_path):
     with address.client(connect=False) as client:
         credentials = client.options.pool_options._credentials
     assert (credentials.username, credentials.password) == ("me", "hunter2")
+
+
+@pytest.mark.parametrize(
+    ("options", "journal"), [("", True), ("?w=0", None), ("?journal=false", False)]
+)
+def test_writes_are_confirmed_from_the_journal_unless_the_uri_says_otherwise(options, journal):
+    with MongoAddress(f"mongodb://host/{options}").client(connect=False) as client:
+        assert client.write_concern.document.get("j") == journal
 
 
 def test_description_names_hosts_and_database_only():
@@ -287,7 +297,7 @@ def test_mongod_without_run_bit_in_a_read_only_place_is_copied(monkeypatch, tmp_
     program.chmod(0o444)
 
     class Spec:
-        submodule_search_locations = [str(tmp_path / "site")]
+        submodule_search_locations = (str(tmp_path / "site"),)
 
     def read_only(self, mode):
         if self == program:
