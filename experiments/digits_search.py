@@ -16,7 +16,7 @@ digits_search = make_outer("digits_search", digits_ex)
 
 @digits_search.named_config
 def hyperparameter_search():
-    """Twenty random points over the optimiser and the size of the network."""
+    """Try twenty random points over the optimiser and the size of the network."""
     ray = {
         "search_space": {
             "optimizer": {

@@ -17,20 +17,20 @@ outer_ex = make_outer("outer", inner_ex)
 
 @outer_ex.named_config
 def hyperparameter_search():
-    """Exponents 1 to 9 on a grid, with the offset fixed at 8."""
+    """Search exponents 1 to 9 on a grid, with the offset fixed at 8."""
     ray = {"search_space": {"exponent": "grid_search(range(1, 10))"}}
     inner_ex = {"offset": 8}
 
 
 @outer_ex.named_config
 def multi_env_eval():
-    """Every distribution with five seeds."""
+    """Run every distribution with five seeds."""
     ray = {"envs": list(ENVIRONMENTS)}
 
 
 @outer_ex.named_config
 def dependent_params():
-    """An offset and a number of draws that follow from the sampled environment and exponent."""
+    """Let offset and number of draws follow from the sampled environment and exponent."""
     ray = {
         "search_space": {
             "env_name": "grid_search(['uniform', 'normal', 'exponential'])",

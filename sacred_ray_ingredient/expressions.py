@@ -10,7 +10,6 @@ from __future__ import annotations
 import ast
 import math
 import operator
-import reprlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,8 +17,8 @@ from typing import Any
 import simpleeval
 
 from sacred_ray_ingredient.errors import ResolverError, did_you_mean
+from sacred_ray_ingredient.values import show
 
-LONGEST_LIST = 100_000
 _LONGEST_TEXT = 1_000
 _MOST_NODES = 500
 _DEEPEST = 40
@@ -33,34 +32,6 @@ _SYNTAX = (
     *(ast.Attribute, ast.Name, ast.keyword, ast.Load, ast.And, ast.Or),
 )
 _KEYWORDS = frozenset({"default", "reverse", "ndigits", "base", "start"})
-
-
-def plain(value: Any) -> Any:
-    """Turn NumPy and Torch values, read-only containers and ranges into plain Python ones.
-
-    What is none of these is returned as it is.
-    """
-    if isinstance(value, Mapping):
-        return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, range):
-        # One more than is allowed is enough to refuse it, without filling the memory.
-        return list(value[: LONGEST_LIST + 1])
-    if isinstance(value, list):
-        return [plain(item) for item in value]
-    if isinstance(value, tuple):
-        return tuple(plain(item) for item in value)
-    # By shape and not by class, so that Torch need not be there; a class may have a descriptor.
-    shape = None if isinstance(value, type) else getattr(value, "shape", None)
-    if isinstance(shape, tuple) and hasattr(value, "tolist"):
-        return value.item() if shape == () else value.tolist()
-    return value
-
-
-def show(value: Any) -> str:
-    """Write a value for a sentence, cut where it is long."""
-    short = reprlib.Repr()
-    short.maxstring = short.maxother = short.maxlong = 100
-    return short.repr(plain(value))
 
 
 def _items(value: Any, limit: int = _MOST_ITEMS) -> int:

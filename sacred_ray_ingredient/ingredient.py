@@ -26,7 +26,7 @@ ray_ingredient = Ingredient("ray")
 
 
 @ray_ingredient.config
-def _default_config():  # type: ignore[no-untyped-def]  # Sacred takes no annotations here
+def _default_config() -> None:
     search_space = {}  # parameters of the inner experiment, each a sampler or a list of values
     dependent = {}  # parameters computed from the others, each an expression or module:function
     metric = "result"  # what trials are compared by: a logged metric, or the returned result
@@ -52,28 +52,28 @@ def _default_config():  # type: ignore[no-untyped-def]  # Sacred takes no annota
 
 
 @ray_ingredient.named_config
-def hyperparameter_search():  # type: ignore[no-untyped-def]
+def hyperparameter_search() -> None:
     """Search over parameters of the inner experiment; give ray.search_space."""
     exp_name = "hyperparameter_search"
 
 
 @ray_ingredient.named_config
-def multi_env_eval():  # type: ignore[no-untyped-def]
+def multi_env_eval() -> None:
     """Run every environment of ray.envs with several seeds and compare; give ray.envs."""
     exp_name = "multi_env_eval"
     seeds = 5
 
 
 @ray_ingredient.named_config
-def dependent_params():  # type: ignore[no-untyped-def]
+def dependent_params() -> None:
     """Search with parameters that are computed from others; give ray.dependent."""
     exp_name = "dependent_params"
 
 
 @ray_ingredient.capture
-def _open_entries(  # type: ignore[no-untyped-def]
-    search_space, dependent, resources_per_trial, init_kwargs, mongo
-):
+def _open_entries(
+    search_space: Any, dependent: Any, resources_per_trial: Any, init_kwargs: Any, mongo: Any
+) -> None:
     """Make entries below these settable: Sacred allows it for arguments of captured functions."""
 
 
@@ -152,7 +152,7 @@ def attach(outer: Experiment, inner: Experiment, main: bool = True) -> Experimen
     if main:
 
         @outer.main
-        def sweep(_run):  # type: ignore[no-untyped-def]
+        def sweep(_run: Run) -> float:
             """Run the sweep: all trials, recorded; see print_named_configs."""
             return launch(_run)
 
@@ -162,7 +162,7 @@ def attach(outer: Experiment, inner: Experiment, main: bool = True) -> Experimen
 
 
 def _register(outer: Experiment, inner: Experiment) -> None:
-    """Hook a sweep into the making of the outer experiment's runs."""
+    """Fit a sweep into the making of the outer experiment's runs."""
     outer.inner_experiment = inner
     outer.sweep_command = None
 
@@ -184,7 +184,9 @@ def _register(outer: Experiment, inner: Experiment) -> None:
 
 def _is_worth_a_warning(record: logging.LogRecord) -> bool:
     """Tell Sacred's warnings from those about entries that are there to be filled."""
-    opened = tuple(f'Added new config entry: "{name}.' for name in _open_entries.signature.arguments)
+    opened = tuple(
+        f'Added new config entry: "{name}.' for name in _open_entries.signature.arguments
+    )
     return not record.getMessage().startswith(opened)
 
 

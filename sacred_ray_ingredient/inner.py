@@ -71,8 +71,7 @@ class InnerReference:
             module = self._module()
         except Exception as error:
             raise InnerImportError(
-                f"The inner experiment {self} cannot be imported: "
-                f"{type(error).__name__}: {error}."
+                f"The inner experiment {self} cannot be imported: {type(error).__name__}: {error}."
             ) from error
         experiment = getattr(module, self.attribute, None)
         if not isinstance(experiment, Experiment):

@@ -40,9 +40,7 @@ class LayeredNamedConfig:
         """Evaluate all layers, as Sacred evaluates a named config."""
         content: dict[str, Any] = {}
         for path, layer in self._layers:
-            below = layer(
-                fixed=_below(fixed, path), preset=_below(preset, path), fallback=fallback
-            )
+            below = layer(fixed=_below(fixed, path), preset=_below(preset, path), fallback=fallback)
             entries = {name: value for name, value in below.items() if name != _DOC_ENTRY}
             content = merge(content, {path: entries} if path else entries)
         return content

@@ -303,10 +303,14 @@ def _inner_mistakes(
             f"{type(error).__name__}: {error}."
         ]
     known = settable_names(inner, config)
-    mistakes = [] if force else [
-        _unknown(f"{inner.path}.{path} is", path, inner, known - {path})
-        for path in unknown_entries(inner, updates)
-    ]
+    mistakes = (
+        []
+        if force
+        else [
+            _unknown(f"{inner.path}.{path} is", path, inner, known - {path})
+            for path in unknown_entries(inner, updates)
+        ]
+    )
     mistakes += [
         f"ray.search_space.{path} and ray.dependent.{path} give the same parameter; give one."
         for path in (resolver.path for resolver in resolvers)

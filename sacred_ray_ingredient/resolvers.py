@@ -18,7 +18,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sacred_ray_ingredient.errors import ConfigMistakes, ResolverError, did_you_mean
-from sacred_ray_ingredient.expressions import Expression, plain, show
+from sacred_ray_ingredient.expressions import Expression
+from sacred_ray_ingredient.nested import flat_entries
+from sacred_ray_ingredient.values import plain, show
 
 _REFERENCE = re.compile(r"\s*([A-Za-z_][\w.]*):([A-Za-z_][\w.]*)\s*")
 
@@ -151,58 +153,6 @@ def parse_dependent(
             mistakes.append(str(wrong))
     ordered, cycles = _in_order(resolvers, source)
     return ordered, mistakes + cycles
-
-
-def flat_entries(
-    raw: Any, source: str, is_leaf: Callable[[Any], bool] = lambda value: False
-) -> tuple[dict[str, Any], list[str]]:
-    """Flatten what a user wrote nested, dotted or mixed, and find what contradicts itself.
-
-    Parameters
-    ----------
-    raw
-        The mapping, or None for an empty one.
-    source
-        Config path of it, for the sentences.
-    is_leaf
-        Tells which mappings are values, not levels.
-
-    Returns
-    -------
-    tuple
-        Values by dotted path, without those that are None, and the mistakes as sentences.
-    """
-    flat: dict[str, Any] = {}
-    mistakes: list[str] = []
-    if raw is not None and not isinstance(raw, Mapping):
-        return {}, [f"{source} is {show(raw)}; it must be a mapping from parameters to values."]
-    for path, value in _leaves(raw or {}, "", is_leaf):
-        if not all(path.split(".")):
-            mistakes.append(f"{source} has the entry {path!r}; names must be text and not empty.")
-        elif path in flat:
-            mistakes.append(f"{source}.{path} is given twice, dotted and nested; keep one of them.")
-        else:
-            flat[path] = value
-    flat = {path: value for path, value in flat.items() if value is not None}
-    for path in flat:
-        inside = [other for other in flat if other.startswith(f"{path}.")]
-        mistakes += [
-            f"{source} has both {path!r} and {other!r}, which is a part of it; keep one of them."
-            for other in inside
-        ]
-    return flat, mistakes
-
-
-def _leaves(
-    level: Mapping[Any, Any], prefix: str, is_leaf: Callable[[Any], bool]
-) -> Iterator[tuple[str, Any]]:
-    for key, value in level.items():
-        # A key that is no text gets an empty name, which the caller refuses.
-        path = prefix + (key if isinstance(key, str) else f".{key!r}")
-        if isinstance(value, Mapping) and not is_leaf(value):
-            yield from _leaves(value, f"{path}.", is_leaf)
-        else:
-            yield path, value
 
 
 def _read_resolver(path: str, value: Any, where: str) -> Resolver:

@@ -17,9 +17,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sacred_ray_ingredient.errors import ConfigMistakes, did_you_mean
-from sacred_ray_ingredient.expressions import LONGEST_LIST, plain, show
-from sacred_ray_ingredient.nested import unflatten
-from sacred_ray_ingredient.resolvers import flat_entries
+from sacred_ray_ingredient.nested import flat_entries, unflatten
+from sacred_ray_ingredient.values import LONGEST_LIST, plain, show
 
 _SIGNATURES = {
     "grid_search": "values",

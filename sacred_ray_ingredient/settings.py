@@ -79,7 +79,10 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
         "the name of the parameter that picks the environment",
     ),
     "seeds": (_is_seeds, "the number of seeds, from 1, or a list of whole numbers from 0"),
-    "max_concurrent_trials": (lambda v: v is None or _is_int(v, 1), "a whole number from 1, or None"),
+    "max_concurrent_trials": (
+        lambda v: v is None or _is_int(v, 1),
+        "a whole number from 1, or None",
+    ),
     "max_failures": (lambda v: _is_int(v, 0), "a whole number from 0"),
     "resources_per_trial": (_is_resources, "amounts by name, such as {'cpu': 1, 'gpu': 0.5}"),
     "address": (_is_optional_text, "'auto', the address of a Ray cluster, or None"),
@@ -87,7 +90,10 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "storage_path": (_is_optional_text, "a folder, or None"),
     "exp_name": (_is_optional_text, "a name, or None"),
     "report_every": (lambda v: _is_number(v) and v >= 0, "seconds, from 0"),
-    "mongo": (lambda v: isinstance(v, Mapping), "a mapping such as {'url': 'mongodb://host:27017'}"),
+    "mongo": (
+        lambda v: isinstance(v, Mapping),
+        "a mapping such as {'url': 'mongodb://host:27017'}",
+    ),
 }
 
 

@@ -19,7 +19,7 @@ from sacred_ray_ingredient.mongo.folder import project_folder
 from sacred_ray_ingredient.nested import merge, unflatten
 from sacred_ray_ingredient.plan import SweepPlan, trial_options
 from sacred_ray_ingredient.progress import SweepProgress, settle
-from sacred_ray_ingredient.record.documents import plain
+from sacred_ray_ingredient.record.documents import storable
 from sacred_ray_ingredient.record.reconcile import close_dead_runs, recorded_statuses
 from sacred_ray_ingredient.record.target import RecordTarget
 from sacred_ray_ingredient.report import final_report
@@ -159,7 +159,7 @@ def _sweep_info(plan: SweepPlan, progress: SweepProgress) -> dict[str, Any]:
             "metrics": best[0].metrics,
             "config": config_of_trial(plan, best[0]),
         }
-    summary: dict[str, Any] = plain(info)
+    summary: dict[str, Any] = storable(info)
     return summary
 
 

@@ -17,8 +17,8 @@ from sacred.run import Run
 from sacred_ray_ingredient.errors import TrialFailed
 from sacred_ray_ingredient.metrics import StepReporter, report_name, result_metrics
 from sacred_ray_ingredient.nested import merge
-from sacred_ray_ingredient.record.documents import plain
 from sacred_ray_ingredient.tasks import SweepTask, TrialTask
+from sacred_ray_ingredient.values import plain
 
 
 class TrialStopped(KeyboardInterrupt):

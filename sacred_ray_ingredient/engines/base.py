@@ -59,9 +59,7 @@ class TrialListener(Protocol):
 class Engine(Protocol):
     """Executes trials until there are no more or it is told to stop."""
 
-    def run(
-        self, job: EngineJob, listener: TrialListener, should_stop: Callable[[], bool]
-    ) -> None:
+    def run(self, job: EngineJob, listener: TrialListener, should_stop: Callable[[], bool]) -> None:
         """Run all trials of a job on the connected Ray.
 
         Parameters

@@ -32,9 +32,7 @@ _DRIVER_ENVIRONMENT = {
 class TuneEngine:
     """Runs trials with Ray Tune; see `sacred_ray_ingredient.engines.base.Engine`."""
 
-    def run(
-        self, job: EngineJob, listener: TrialListener, should_stop: Callable[[], bool]
-    ) -> None:
+    def run(self, job: EngineJob, listener: TrialListener, should_stop: Callable[[], bool]) -> None:
         """Run all trials of a job on the connected Ray."""
         settings = job.settings
         with _environment(_DRIVER_ENVIRONMENT), _quiet_tune():

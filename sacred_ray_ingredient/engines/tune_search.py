@@ -11,9 +11,9 @@ from ray.tune.search.basic_variant import BasicVariantGenerator
 from ray.tune.search.variant_generator import generate_variants
 
 from sacred_ray_ingredient.nested import flatten
-from sacred_ray_ingredient.record.documents import plain
 from sacred_ray_ingredient.resolved_config import TrialResolver
 from sacred_ray_ingredient.search_space import SearchSpace
+from sacred_ray_ingredient.values import plain
 
 _NUMPY_SEEDS = 2**32
 

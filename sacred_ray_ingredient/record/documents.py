@@ -7,12 +7,14 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from sacred_ray_ingredient.values import plain
+
 _INT64 = 2**63
 # BSON allows 100 levels of nesting in the server; Sacred's document needs a few of them.
 _MAX_DEPTH = 64
 
 
-def plain(value: Any, depth: int = 0) -> Any:
+def storable(value: Any, depth: int = 0) -> Any:
     """Turn a value into numbers, text, lists and dictionaries that BSON can hold.
 
     Parameters
@@ -36,11 +38,11 @@ def plain(value: Any, depth: int = 0) -> Any:
     if depth >= _MAX_DEPTH:
         return repr(value)
     if isinstance(value, Mapping):
-        return {_plain_key(key): plain(below, depth + 1) for key, below in value.items()}
+        return {_plain_key(key): storable(below, depth + 1) for key, below in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
-        return [plain(below, depth + 1) for below in value]
-    as_python = _array_as_python(value)
-    return repr(value) if as_python is None else plain(as_python, depth + 1)
+        return [storable(below, depth + 1) for below in value]
+    as_python = plain(value)
+    return repr(value) if as_python is value else storable(as_python, depth + 1)
 
 
 def _without_subclass(value: Any) -> Any:
@@ -54,15 +56,6 @@ def _without_subclass(value: Any) -> Any:
 def _plain_key(key: Any) -> str:
     text = str(key).replace(".", ",").replace("\0", "")
     return "@" + text[1:] if text.startswith("$") else text
-
-
-def _array_as_python(value: Any) -> Any:
-    """Return a NumPy or Torch value as numbers or lists; None for other objects."""
-    tolist = getattr(value, "tolist", None)
-    if tolist is None or not hasattr(value, "dtype"):
-        return None
-    detach = getattr(value, "detach", None)  # a Torch tensor may need gradients
-    return detach().cpu().tolist() if detach is not None else tolist()
 
 
 def is_finite_number(value: Any) -> bool:

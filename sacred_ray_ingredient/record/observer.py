@@ -15,7 +15,7 @@ from typing import Any
 from sacred.observers.mongo import MongoObserver
 from sacred.run import Run
 
-from sacred_ray_ingredient.record.documents import is_finite_number, plain
+from sacred_ray_ingredient.record.documents import is_finite_number, storable
 
 
 class RunObserver(MongoObserver):
@@ -67,7 +67,13 @@ class RunObserver(MongoObserver):
     ) -> int:
         """Insert the document of the run; sweep, tags and config are in it from the start."""
         run_id: int = super().started_event(
-            ex_info, command, plain(host_info), start_time, plain(config), plain(meta_info), _id
+            ex_info,
+            command,
+            storable(host_info),
+            start_time,
+            storable(config),
+            storable(meta_info),
+            _id,
         )
         return run_id
 
@@ -101,7 +107,7 @@ class RunObserver(MongoObserver):
         self, info: Mapping[str, Any], captured_out: str, beat_time: datetime, result: Any
     ) -> None:
         """Write the output, the info and the result so far."""
-        super().heartbeat_event(plain(info), captured_out, beat_time, plain(result))
+        super().heartbeat_event(storable(info), captured_out, beat_time, storable(result))
 
     def log_metrics(
         self, metrics_by_name: Mapping[str, Mapping[str, Any]], info: dict[str, Any]
@@ -125,7 +131,7 @@ class RunObserver(MongoObserver):
     def completed_event(self, stop_time: datetime, result: Any) -> None:
         """Write the end of a run that returned."""
         self._take_rest_of_output()
-        super().completed_event(stop_time, plain(result))
+        super().completed_event(stop_time, storable(result))
 
     def interrupted_event(self, interrupt_time: datetime, status: str) -> None:
         """Write the end of a run that was stopped."""
@@ -159,4 +165,3 @@ class RunObserver(MongoObserver):
     def __hash__(self) -> int:
         """Hash by identity."""
         return id(self)
-

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sacred_ray_ingredient.errors import ResolverError
-from sacred_ray_ingredient.expressions import Expression, plain
+from sacred_ray_ingredient.expressions import Expression
+from sacred_ray_ingredient.values import plain
 
 CONFIG = {
     "lr": 0.5,
