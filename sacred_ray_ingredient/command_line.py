@@ -67,7 +67,7 @@ def run_commandline(outer: Experiment, argv: str | Sequence[str] | None = None) 
         except KeyboardInterrupt:
             sys.exit(_CTRL_C)
         except (SacredError, KeyError) as error:
-            explained = error if debug else _explained(outer, error, config_updates, named_configs)
+            explained = _explained(outer, error, config_updates, named_configs)
             if debug or explained is None:
                 raise
             _say_error(str(explained))

@@ -47,10 +47,9 @@ def storable(value: Any, depth: int = 0) -> Any:
 
 def _without_subclass(value: Any) -> Any:
     """Strip subclasses such as ``numpy.float64`` and ``numpy.str_``, which BSON refuses."""
-    for kind in (float, str, bytes):
-        if isinstance(value, kind):
-            return kind(value)
-    return value
+    if isinstance(value, float):
+        return float(value)
+    return str(value) if isinstance(value, str) else value
 
 
 def _plain_key(key: Any) -> str:
