@@ -20,6 +20,7 @@ from sacred.run import Run
 from sacred_ray_ingredient.command_line import run_commandline
 from sacred_ray_ingredient.errors import ConfigMistakes
 from sacred_ray_ingredient.inner import ingredients_of
+from sacred_ray_ingredient.mongo.sources import password_mistake
 from sacred_ray_ingredient.named_configs import complete_named_configs
 
 ray_ingredient = Ingredient("ray")
@@ -49,6 +50,15 @@ def _default_config() -> None:
         "password_file": None,
         "password_env": None,
     }
+
+
+@ray_ingredient.config_hook
+def _keep_passwords_out(config: Any, command_name: Any, logger: Any) -> dict[str, Any]:
+    """Refuse a password in the configuration before any command can print or store it."""
+    mistake = password_mistake(config[ray_ingredient.path]["mongo"])
+    if mistake is not None:
+        raise ConfigMistakes([mistake])
+    return {}
 
 
 @ray_ingredient.named_config
@@ -255,7 +265,11 @@ def launch(run: Run, say: Callable[[str], None] = print) -> float:
     SacredRayError
         See `sacred_ray_ingredient.sweep.run_sweep`.
     """
+    from sacred_ray_ingredient.recording import name_sweep
     from sacred_ray_ingredient.sweep import run_sweep
 
-    plan = run.sweep_plan or run.make_sweep_plan()
-    return run_sweep(plan, run, run.record_target, say)
+    plan, target = run.sweep_plan, run.record_target
+    if plan is None:
+        plan = run.make_sweep_plan()
+        target = name_sweep(run, plan, target)
+    return run_sweep(plan, run, target, say)

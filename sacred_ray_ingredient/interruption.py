@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import signal
 import sys
 import threading
-from collections.abc import Iterator
 from types import FrameType
+from typing import Any
 
 
 class SweepInterrupted(KeyboardInterrupt):
@@ -27,16 +26,43 @@ class SweepInterrupted(KeyboardInterrupt):
 
 
 class Interruption:
-    """Remembers that the end was asked for.
+    """Turns signals into a request, for the time of its ``with`` block.
+
+    The first SIGINT or SIGTERM is remembered; another one interrupts at once. Only the main
+    thread can handle signals; elsewhere nothing is changed.
 
     Attributes
     ----------
     signal_number : int or None
-        The signal that asked for it.
+        The signal that asked for the end.
     """
 
     def __init__(self) -> None:
         self.signal_number: int | None = None
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> Interruption:
+        """Begin to handle signals."""
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._ask_for_the_end)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Leave signals to whom they were left before."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before.clear()
+
+    def _ask_for_the_end(self, number: int, frame: FrameType | None) -> None:
+        if self.requested():
+            raise SweepInterrupted(number)
+        self.signal_number = number
+        sys.stderr.write(
+            "\nEnding the sweep: running trials are stopped and recorded as INTERRUPTED "
+            "(Ctrl-C again to leave at once).\n"
+        )
+        sys.stderr.flush()
 
     def requested(self) -> bool:
         """Tell whether the end was asked for."""
@@ -52,33 +78,3 @@ class Interruption:
         """
         if self.signal_number is not None:
             raise SweepInterrupted(self.signal_number)
-
-
-@contextlib.contextmanager
-def interruptible() -> Iterator[Interruption]:
-    """Turn the first SIGINT or SIGTERM into a request; a second SIGINT interrupts at once.
-
-    Only the main thread can handle signals; elsewhere nothing is changed.
-    """
-    interruption = Interruption()
-    if threading.current_thread() is not threading.main_thread():
-        yield interruption
-        return
-
-    def ask_for_the_end(number: int, frame: FrameType | None) -> None:
-        if interruption.requested():
-            raise SweepInterrupted(number)
-        interruption.signal_number = number
-        sys.stderr.write(
-            "\nEnding the sweep: running trials are stopped and recorded as INTERRUPTED "
-            "(Ctrl-C again to leave at once).\n"
-        )
-        sys.stderr.flush()
-
-    handled = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.signal(number, ask_for_the_end) for number in handled}
-    try:
-        yield interruption
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

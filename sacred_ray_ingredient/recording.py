@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from dataclasses import replace
 
 from sacred.run import Run
 
 from sacred_ray_ingredient import mongo
 from sacred_ray_ingredient.plan import SweepPlan
+from sacred_ray_ingredient.record.observer import RunObserver
 from sacred_ray_ingredient.record.target import RecordTarget
 
 
@@ -34,21 +35,41 @@ def open_record(run: Run, plan: SweepPlan | None, asked: bool) -> RecordTarget:
     DatabaseError
         If the database cannot be reached or started.
     """
-    failure_dir = str(mongo.project_folder() / "unsaved")
     address = None if run.unobserved else _choose_address(run, asked)
-    tags = () if plan is None else (plan.exp_name, plan.sweep_id)
-    target = RecordTarget(address, tags, failure_dir)
+    target = RecordTarget(address, failure_dir=str(mongo.project_folder() / "unsaved"))
     if address is not None:
         address.check()
-        database = target.database()
-        mongo.ensure_indexes(database, address.collection)
-        mongo.register_omniboard_columns(database, *_omniboard_columns(plan))
-        target.observe(run, extra_tags=["sweep"])
-        if plan is not None:
-            run.meta_info["sweep"] = {
-                "sweep_id": plan.sweep_id,
-                "exp_name": plan.exp_name,
-            }
+        mongo.ensure_indexes(target.database(), address.collection)
+    if plan is not None:
+        target = name_sweep(run, plan, target)
+    target.observe(run, extra_tags=["sweep"])
+    return target
+
+
+def name_sweep(run: Run, plan: SweepPlan, target: RecordTarget) -> RecordTarget:
+    """Write into an outer run which sweep it runs.
+
+    Parameters
+    ----------
+    run
+        The outer run; where it has started already, its document is changed.
+    plan
+        The sweep.
+    target
+        Where it is recorded.
+
+    Returns
+    -------
+    RecordTarget
+        The same, with the tags of the sweep for the trials.
+    """
+    target = replace(target, tags=(plan.exp_name, plan.sweep_id))
+    run.meta_info["sweep"] = {"sweep_id": plan.sweep_id, "exp_name": plan.exp_name}
+    if target.address is not None:
+        mongo.register_omniboard_columns(target.database(), *_omniboard_columns(plan))
+        for observer in run.observers:
+            if isinstance(observer, RunObserver):
+                observer.add_to_document({"meta.sweep": run.meta_info["sweep"]}, target.tags)
     return target
 
 
@@ -65,13 +86,11 @@ def _choose_address(run: Run, asked: bool) -> mongo.MongoAddress | None:
     return mongo.EmbeddedServer(mongo.project_folder()).start()
 
 
-def _omniboard_columns(plan: SweepPlan | None) -> tuple[dict[str, str], list[str]]:
+def _omniboard_columns(plan: SweepPlan) -> tuple[dict[str, str], list[str]]:
     """Name columns that Omniboard does not have by itself."""
     columns = {"sweep": "meta.sweep.sweep_id", "trial": "meta.sweep.trial_index"}
-    if plan is None:
-        return columns, []
     # Omniboard shows the top level of a config; what is nested needs a column of its own.
-    nested: list[Any] = [path for path in plan.parameters if "." in path]
+    nested = [path for path in plan.parameters if "." in path]
     columns |= {path: f"config.{path}" for path in nested}
     metric = plan.settings.metric
     return columns, [] if metric == "result" else [metric]

@@ -14,7 +14,7 @@ from sacred_ray_ingredient.cluster import check_cluster, connected_ray
 from sacred_ray_ingredient.engines.base import EngineJob
 from sacred_ray_ingredient.errors import MetricNotReported, SweepFailed
 from sacred_ray_ingredient.inner import evaluate_config
-from sacred_ray_ingredient.interruption import Interruption, interruptible
+from sacred_ray_ingredient.interruption import Interruption
 from sacred_ray_ingredient.mongo.folder import project_folder
 from sacred_ray_ingredient.nested import merge, unflatten
 from sacred_ray_ingredient.plan import SweepPlan, trial_options
@@ -77,14 +77,13 @@ def run_sweep(
     progress = SweepProgress(
         run, plan.sweep_id, target, settings.metric, settings.mode, plan.total_trials, say
     )
-    with interruptible() as interruption:
-        try:
-            _run_trials(plan, sweep, progress, interruption)
-        finally:
-            # Whatever happened, the record says of no trial that it runs, and of the sweep what
-            # it has.
-            _settle_record(sweep, progress)
-            run.info["sweep"] = _sweep_info(plan, progress)
+    interruption = Interruption()
+    try:
+        _run_trials(plan, sweep, progress, interruption)
+    finally:
+        # Whatever happened, the record says of no trial that it runs, and of the sweep what it has.
+        _settle_record(sweep, progress)
+        run.info["sweep"] = _sweep_info(plan, progress)
     _add_table(run, progress, plan)
     say(final_report(plan, progress.trials, target, run._id))
     interruption.raise_if_requested()
@@ -117,9 +116,10 @@ def _run_trials(
     )
     with connected_ray(settings):
         check_cluster(sweep, settings.resources_per_trial)
-        TuneEngine().run(
-            job, progress, lambda: interruption.requested() or progress.unreported is not None
-        )
+        with interruption:  # only now: Ray handles signals in its own way when it starts
+            TuneEngine().run(
+                job, progress, lambda: interruption.requested() or progress.unreported is not None
+            )
 
 
 def _settle_record(sweep: SweepTask, progress: SweepProgress) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from sacred_ray_ingredient.errors import DatabaseError, did_you_mean
 from sacred_ray_ingredient.mongo.address import MongoAddress
-from sacred_ray_ingredient.mongo.uris import parse_uri
+from sacred_ray_ingredient.mongo.uris import Uri, parse_uri
 
 URL_VARIABLE = "SACRED_MONGO_URL"
 
@@ -159,6 +159,31 @@ def config_mistakes(mongo: Mapping[str, Any]) -> list[str]:
     return mistakes + _name_mistakes(given.get("db_name")) + _login_mistakes(given)
 
 
+def password_mistake(mongo: Any) -> str | None:
+    """Return a sentence if the URL in the config entry ``ray.mongo`` has a password in it.
+
+    Parameters
+    ----------
+    mongo
+        The entry, whatever is wrong with it otherwise.
+    """
+    url = mongo.get("url") if isinstance(mongo, Mapping) else None
+    try:
+        parts = parse_uri(url) if isinstance(url, str) else None
+    except ValueError:  # said by `config_mistakes`
+        return None
+    return _password_in(parts) if parts is not None and parts.has_secret else None
+
+
+def _password_in(parts: Uri) -> str:
+    return (
+        f"ray.mongo.url, the address of {','.join(parts.hosts)}, has a password in it, which "
+        "would be stored with the run: put the password into a file with mode 0600 and give "
+        "ray.mongo.password_file, or into an environment variable and give "
+        f"ray.mongo.password_env, or put the whole URL into {URL_VARIABLE}."
+    )
+
+
 def _is_text_or_none(value: Any) -> bool:
     return value is None or (isinstance(value, str) and value != "")
 
@@ -206,12 +231,7 @@ def _login_mistakes(given: Mapping[str, str | None]) -> list[str]:
     except ValueError as error:
         return [*mistakes, f"The value of ray.mongo.url {error}."]
     if parts.has_secret:
-        mistakes.append(
-            f"ray.mongo.url, the address of {','.join(parts.hosts)}, has a password in it, which "
-            "would be stored with the run: put the password into a file with mode 0600 and give "
-            "ray.mongo.password_file, or into an environment variable and give "
-            f"ray.mongo.password_env, or put the whole URL into {URL_VARIABLE}."
-        )
+        mistakes.append(_password_in(parts))
     elif sources and parts.user is None:
         mistakes.append(
             f"ray.mongo.{sources[0]} is given, but the URL of {','.join(parts.hosts)} in "

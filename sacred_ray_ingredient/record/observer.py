@@ -15,6 +15,7 @@ from typing import Any
 from sacred.observers.mongo import MongoObserver
 from sacred.run import Run
 
+from sacred_ray_ingredient.nested import set_path
 from sacred_ray_ingredient.record.documents import is_finite_number, storable
 
 
@@ -88,6 +89,27 @@ class RunObserver(MongoObserver):
             super().insert()
         finally:
             self.run_entry.pop("omniboard")
+
+    def add_to_document(self, entries: Mapping[str, Any], tags: Sequence[str]) -> None:
+        """Add to the document of a run that has started.
+
+        Parameters
+        ----------
+        entries
+            Values by dotted path.
+        tags
+            Added to those that the run has by now.
+        """
+        if self.run_entry is None:
+            self._tags += tags
+            return
+        changes = {path: storable(value) for path, value in entries.items()}
+        for path, value in changes.items():
+            set_path(self.run_entry, path, value)
+        self.runs.update_one(
+            {"_id": self.run_entry["_id"]},
+            {"$set": changes, "$addToSet": {"omniboard.tags": {"$each": list(tags)}}},
+        )
 
     def save_sources(self, ex_info: Mapping[str, Any]) -> list[list[Any]]:
         """Store the source files that the database does not have yet, and refer to all."""

@@ -9,6 +9,7 @@ import gridfs
 import pytest
 
 from experiments.inner import ENVIRONMENTS, inner_ex
+from tests.integration.harness import Command
 
 pytestmark = pytest.mark.integration
 
@@ -19,8 +20,6 @@ NAMED = "hyperparameter_search"
 @pytest.fixture(scope="module")
 def searched(home, ray_folder, database):
     """Run the main job once for the tests that look at its record."""
-    from tests.integration.conftest import Command
-
     return Command(home, ray_folder)(OUTER, "with", NAMED, "seed=3")
 
 

@@ -1,0 +1,1 @@
+"""Measurements against the ways in which such sweeps are run without this package."""
