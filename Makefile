@@ -1,0 +1,37 @@
+# Two commands for a newcomer: `make demo` runs a search, `make test` passes the tests.
+# Both set up a virtual environment in .venv and need Python 3.10 or newer.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+
+.PHONY: demo test lint quick install clean-venv
+
+demo: $(VENV)/.demo
+	$(BIN)/python -m experiments.outer with hyperparameter_search
+
+test: lint
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.all
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+quick: $(VENV)/.all
+	$(BIN)/python -m pytest -m "not integration"
+
+install: $(VENV)/.all
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: setup.cfg | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable ".[mongod]"
+	touch $@
+
+$(VENV)/.all: setup.cfg | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable ".[mongod,digits,test,lint]"
+	touch $@ $(VENV)/.demo
+
+clean-venv:
+	rm -rf $(VENV)

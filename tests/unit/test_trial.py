@@ -1,0 +1,232 @@
+"""A trial in its worker, run in this process: config, run, report, record."""
+
+import os
+
+import numpy as np
+import pytest
+from sacred import Experiment
+from unit_inner import unit_ex
+
+from sacred_ray_ingredient.errors import InnerImportError, TrialFailed
+from sacred_ray_ingredient.inner import InnerReference
+from sacred_ray_ingredient.record.target import RecordTarget
+from sacred_ray_ingredient.tasks import SweepTask, TrialTask
+from sacred_ray_ingredient.trial import TrialStopped, run_trial
+
+failing_ex = Experiment("failing_ex", save_git_info=False)
+stillborn_ex = Experiment("stillborn_ex", save_git_info=False)
+stillborn_ex.main(lambda size: size)
+messy_ex = Experiment("messy_ex", save_git_info=False)
+numpy_ex = Experiment("numpy_ex", save_git_info=False)
+
+
+@failing_ex.main
+def fail(_run):
+    print("the last line")
+    _run.log_scalar("loss", 0.5)
+    raise ValueError("broken here\nand more")
+
+
+@stillborn_ex.config
+def stillborn_config():
+    size = 1
+    share = 10 / size
+
+
+@messy_ex.main
+def make_a_mess():
+    os.chdir("/")
+    os.environ["LEFT_BEHIND"] = "1"
+    os.environ["CHANGED"] = "after"
+    del os.environ["DELETED"]
+    raise ValueError("with a mess")
+
+
+@numpy_ex.main
+def log_numpy(_run):
+    for step in range(2):
+        _run.log_scalar("loss", np.float32(0.5), step)
+    return {"score": np.float64(0.25), "name": "x"}
+
+
+@pytest.fixture
+def reports():
+    return []
+
+
+@pytest.fixture
+def run_one(target, reports):
+    def run_one(attribute, report=reports.append, sampled=(), resolved=(), **named):
+        module = "unit_inner" if attribute == "unit_ex" else __name__
+        sweep = SweepTask(
+            sweep_id="sweep-1",
+            exp_name="my_search",
+            engine="tune",
+            inner=InnerReference(attribute, module=module),
+            updates=named.get("updates", {}),
+            options={"--force": True, "--capture": "sys", **named.get("options", {})},
+            target=named.get("target", target),
+            outer_run_id=77,
+            report_every=named.get("report_every", 0.0),
+        )
+        trial = TrialTask(3, dict(sampled), dict(resolved), seed=11, attempt=1)
+        run_trial(sweep, trial, report, trial_id="abc", resources={"CPU": 1.0})
+
+    return run_one
+
+
+@pytest.fixture
+def document(database):
+    def document():
+        (found,) = database.runs.find()
+        return found
+
+    return document
+
+
+class TestCompleted:
+    def test_is_recorded_with_the_complete_config_and_an_explicit_seed(self, run_one, document):
+        run_one("unit_ex", sampled={"base_lr": 2.0}, updates={"env_name": "b"})
+        assert document()["status"] == "COMPLETED"
+        assert document()["config"] == {
+            **{"base_lr": 2.0, "lr": 4.0, "env_name": "b", "extra": {}, "seed": 11},
+            "optimizer": {"name": "sgd", "momentum": 0.9},
+            "unit_data": {"size": 3, "doubled": 6},
+        }
+
+    def test_resolved_values_win_over_sampled_and_those_over_the_sweeps(self, run_one, document):
+        updates = {"base_lr": 1.0, "lr": 1.0, "env_name": "u", "unit_data": {"size": 9}}
+        sampled = {"lr": 2.0, "base_lr": 2.0}
+        run_one("unit_ex", updates=updates, sampled=sampled, resolved={"lr": 3.0})
+        config = document()["config"]
+        assert (config["lr"], config["base_lr"], config["env_name"]) == (3.0, 2.0, "u")
+        assert config["unit_data"]["size"] == 9
+
+    def test_document_tells_its_place_in_the_sweep(self, run_one, document):
+        run_one("unit_ex", sampled={"base_lr": 2.0}, resolved={"lr": 3.0})
+        assert document()["meta"]["sweep"] == {
+            **{"sweep_id": "sweep-1", "outer_run_id": 77, "exp_name": "my_search"},
+            **{"trial_index": 3, "trial_id": "abc", "attempt": 1, "segment": 0, "engine": "tune"},
+            **{"sampled": {"base_lr": 2.0}, "resolved": {"lr": 3.0}},
+        }
+        assert document()["info"]["sweep"]["pid"] == os.getpid()
+        assert document()["info"]["sweep"]["resources"] == {"CPU": 1.0}
+        assert document()["omniboard"]["tags"] == ["my_search", "sweep-1", "trial"]
+
+    def test_reports_its_metrics_and_at_the_end_its_result(self, run_one, reports):
+        run_one("unit_ex", sampled={"base_lr": 2.0})
+        common = {"run_id": 1, "attempt": 1}
+        assert reports == [
+            {"loss": 4.0, "step": 0, "status": "RUNNING", **common},
+            {"loss": 2.0, "step": 1, "status": "RUNNING", **common},
+            {"loss": 2.0, "result": 10.0, "status": "COMPLETED", **common},
+        ]
+
+    def test_throttled_reports_still_end_with_the_latest(self, run_one, reports, database):
+        run_one("unit_ex", sampled={"base_lr": 2.0}, updates={"steps": 50}, report_every=60.0)
+        assert [report.get("step") for report in reports] == [0, None]
+        assert reports[-1]["loss"] == 4.0 / 50
+        assert len(database.metrics.find_one({"name": "loss"})["values"]) == 50
+
+    def test_numpy_numbers_are_reported_as_numbers(self, run_one, reports, document):
+        run_one("numpy_ex")
+        assert reports[0]["loss"] == 0.5
+        assert reports[-1]["score"] == 0.25
+        assert {type(reports[0]["loss"]), type(reports[-1]["score"])} == {float}
+        assert document()["result"] == {"score": 0.25, "name": "x"}
+
+    def test_is_the_same_when_it_is_run_again(self, run_one, reports):
+        run_one("unit_ex")
+        once = len(reports)
+        run_one("unit_ex")
+        assert [r.get("loss") for r in reports[:once]] == [r.get("loss") for r in reports[once:]]
+        assert [report["run_id"] for report in reports] == [1] * once + [2] * once
+        assert unit_ex.observers == []
+
+    def test_without_a_database_reports_all_the_same(self, run_one, reports):
+        run_one("unit_ex", target=RecordTarget(None))
+        assert (reports[-1]["status"], reports[-1]["run_id"]) == ("COMPLETED", None)
+
+
+class TestFailed:
+    def test_is_recorded_with_output_and_trace(self, run_one, document):
+        with pytest.raises(
+            TrialFailed, match=r"Trial 3 \(run 1\) ended FAILED: ValueError: broken"
+        ):
+            run_one("failing_ex")
+        assert document()["status"] == "FAILED"
+        assert "ValueError: broken here" in "".join(document()["fail_trace"])
+        assert document()["captured_out"].count("the last line") == 1
+
+    def test_reports_its_error_in_one_line(self, run_one, reports):
+        with pytest.raises(TrialFailed, match="broken here$"):
+            run_one("failing_ex")
+        error = "ValueError: broken here"
+        assert reports[-1] == {"run_id": 1, "attempt": 1, "status": "FAILED", "error": error}
+
+    def test_does_not_carry_the_exception_of_the_experiment(self, run_one):
+        with pytest.raises(TrialFailed, match="broken here$") as caught:
+            run_one("failing_ex")
+        assert caught.value.__cause__ is None
+        assert caught.value.__suppress_context__
+
+    def test_whose_config_scope_raises_has_a_document_too(self, run_one, document, reports):
+        with pytest.raises(TrialFailed, match=r"Trial 3 \(run 1\) ended FAILED: ZeroDivisionError"):
+            run_one("stillborn_ex", sampled={"size": 0})
+        found = document()
+        assert (found["status"], found["config"]) == ("FAILED", {"size": 0, "seed": 11})
+        assert "ZeroDivisionError" in "".join(found["fail_trace"])
+        assert found["meta"]["sweep"]["trial_index"] == 3
+        assert found["omniboard"]["tags"] == ["my_search", "sweep-1", "trial"]
+        assert (reports[-1]["status"], reports[-1]["run_id"]) == ("FAILED", 1)
+
+    @pytest.mark.parametrize(
+        "named", [{"target": RecordTarget(None)}, {"options": {"--unobserved": True}}]
+    )
+    def test_without_a_record_has_no_document(self, run_one, database, reports, named):
+        with pytest.raises(TrialFailed, match=r"Trial 3 \(run None\) ended FAILED"):
+            run_one("stillborn_ex", sampled={"size": 0}, **named)
+        assert database.runs.count_documents({}) == 0
+        assert reports[-1]["run_id"] is None
+
+    def test_import_is_told_as_it_is(self, run_one):
+        with pytest.raises(InnerImportError, match=r"test_trial:no_such cannot be used"):
+            run_one("no_such")
+
+
+class TestStopped:
+    """The engine ends a trial by raising from the report."""
+
+    @staticmethod
+    def stop(values):
+        raise TrialStopped
+
+    def test_is_interrupted_with_its_output_and_the_reason(self, run_one, document, capsys):
+        unit_ex.pre_run_hooks.append(unit_ex.capture(lambda: print("said before")))
+        try:
+            with pytest.raises(TrialStopped, match="^$"):
+                run_one("unit_ex", report=self.stop)
+        finally:
+            unit_ex.pre_run_hooks.pop()
+        assert document()["status"] == "INTERRUPTED"
+        assert document()["info"]["sweep"]["stop_reason"] == "stopped by the sweep"
+        assert document()["captured_out"].count("said before") == 1
+
+    def test_keeps_the_metrics_up_to_there(self, run_one, database):
+        with pytest.raises(TrialStopped, match="^$"):
+            run_one("unit_ex", report=self.stop, updates={"steps": 9})
+        assert database.metrics.find_one({"name": "loss"})["steps"] == [0, 1]
+
+    def test_cannot_be_caught_as_an_error_by_the_experiment(self):
+        assert not issubclass(TrialStopped, Exception)
+
+
+def test_the_process_is_left_as_it_was_found(run_one, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CHANGED", "before")
+    monkeypatch.setenv("DELETED", "back")
+    with pytest.raises(TrialFailed, match="with a mess"):
+        run_one("messy_ex")
+    assert os.getcwd() == str(tmp_path)
+    assert "LEFT_BEHIND" not in os.environ
+    assert (os.environ["CHANGED"], os.environ["DELETED"]) == ("before", "back")
