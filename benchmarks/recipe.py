@@ -7,8 +7,8 @@ Run, from the root of the repository, with the database in ``SACRED_MONGO_URL``:
     python -m benchmarks.recipe with num_samples=40
 
 It is what a careful user writes, with nothing made slower than it has to be: Ray without its
-dashboard, one processor per trial, and a result reported once. Everything else is Tune's default:
-an actor, and so a process, of its own for each trial, and its loggers for JSON, CSV and TensorBoard.
+dashboard, one processor per trial, and a result reported once. All else is Tune's default: an
+actor, and so a process, of its own for each trial, and loggers for JSON, CSV and TensorBoard.
 """
 
 import os
@@ -24,9 +24,7 @@ from sacred.observers import MongoObserver
 URL_VARIABLE = "SACRED_MONGO_URL"
 
 recipe_ex = Experiment("recipe_search")
-recipe_ex.add_config(
-    num_samples=40,  # number of trials
-)
+recipe_ex.add_config(num_samples=40)  # number of trials
 
 
 def make_observer() -> MongoObserver:

@@ -34,7 +34,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
 
 import pymongo
 
@@ -169,7 +168,7 @@ def _arguments(way: str, trials: int) -> list[str]:
 
 def _run(command: Sequence[str], environment: Mapping[str, str], output: Path) -> None:
     """Run a command to its end; what it prints goes to a file."""
-    (Path(environment["RAY_TMPDIR"])).mkdir(exist_ok=True)
+    Path(environment["RAY_TMPDIR"]).mkdir(exist_ok=True)
     with output.open("wb") as stream:
         process = subprocess.Popen(
             command,
@@ -201,8 +200,7 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
 
 def _recorded_span(url: str, database: str, trials: int) -> float:
     """Return the seconds from the first start to the last end, after checking the record."""
-    client: pymongo.MongoClient[dict[str, Any]] = pymongo.MongoClient(url)
-    with client:
+    with pymongo.MongoClient(url) as client:
         runs = list(client[database].runs.find({"experiment.name": noop_ex.path}))
         metrics = list(client[database].metrics.find({"name": METRIC}))
     completed = {run["_id"] for run in runs if run["status"] == "COMPLETED"}
@@ -268,7 +266,8 @@ def median(measured: Sequence[Times], name: str) -> float:
     name
         A field of `Times`.
     """
-    return statistics.median(getattr(times, name) for times in measured)
+    values: list[float] = [getattr(times, name) for times in measured]
+    return statistics.median(values)
 
 
 def table(measured: Mapping[str, Sequence[Times]], trials: int) -> str:

@@ -44,12 +44,8 @@ def _default_config() -> None:
     storage_path = None  # folder for Tune's own files; None: in the project folder .sacred_ray
     exp_name = None  # name of the search, a tag of its runs; None: that of the outer experiment
     report_every = 1.0  # shortest time between two reports of a trial to Tune, in seconds
-    mongo = {  # the MongoDB of the record; without url: SACRED_MONGO_URL, or one of the project's
-        "url": None,
-        "db_name": None,
-        "password_file": None,
-        "password_env": None,
-    }
+    # MongoDB of the record; without url: SACRED_MONGO_URL, or the project's own server
+    mongo = {"url": None, "db_name": None, "password_file": None, "password_env": None}
 
 
 @ray_ingredient.config_hook

@@ -1,5 +1,8 @@
 """The inner experiment: where it is, what was changed of it, what can be set in it."""
 
+# Local variables of config scopes are entries.
+# ruff: noqa: F841
+
 import json
 import sys
 import types
@@ -129,7 +132,7 @@ class TestLoad:
             InnerReference("unit_data", module="unit_inner").load()
 
     def test_of_something_that_is_no_python_file_is_a_sentence(self, tmp_path):
-        with pytest.raises(InnerImportError, match="train.txt is not a Python file"):
+        with pytest.raises(InnerImportError, match=r"train.txt is not a Python file"):
             InnerReference("ex", script=str(tmp_path / "train.txt")).load()
 
 

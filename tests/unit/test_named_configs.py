@@ -1,5 +1,8 @@
 """Named configs of the ingredient on an outer experiment."""
 
+# Local variables of config scopes are entries.
+# ruff: noqa: F841
+
 import pytest
 from sacred import Experiment, Ingredient
 

@@ -97,7 +97,7 @@ class TestOutput:
             print("the last line")
             raise KeyboardInterrupt
 
-        with pytest.raises(KeyboardInterrupt, match="^$"):
+        with pytest.raises(KeyboardInterrupt, match=r"^$"):
             start(main)
         document = the_run(database)
         assert document["captured_out"].count("the last line") == 1

@@ -1,5 +1,8 @@
 """What a sweep is going to do, and every mistake in it."""
 
+# Local variables of config scopes are entries.
+# ruff: noqa: F841
+
 import os
 
 import pytest

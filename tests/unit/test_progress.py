@@ -6,6 +6,8 @@ from sacred_ray_ingredient.progress import SweepProgress, settle
 from sacred_ray_ingredient.record.target import RecordTarget
 from sacred_ray_ingredient.tasks import TrialOutcome
 
+NOWHERE = RecordTarget(None)
+
 
 class FakeRun:
     def __init__(self):
@@ -30,7 +32,7 @@ def lines():
 
 @pytest.fixture
 def make_progress(run, lines):
-    def make(mode="max", total=3, target=RecordTarget(None)):
+    def make(mode="max", total=3, target=NOWHERE):
         return SweepProgress(run, "sweep-1", target, "loss", mode, total, lines.append)
 
     return make

@@ -1,5 +1,8 @@
 """A trial in its worker, run in this process: config, run, report, record."""
 
+# Local variables of config scopes are entries.
+# ruff: noqa: F841
+
 import os
 
 import numpy as np
@@ -159,13 +162,13 @@ class TestFailed:
         assert document()["captured_out"].count("the last line") == 1
 
     def test_reports_its_error_in_one_line(self, run_one, reports):
-        with pytest.raises(TrialFailed, match="broken here$"):
+        with pytest.raises(TrialFailed, match=r"broken here$"):
             run_one("failing_ex")
         error = "ValueError: broken here"
         assert reports[-1] == {"run_id": 1, "attempt": 1, "status": "FAILED", "error": error}
 
     def test_does_not_carry_the_exception_of_the_experiment(self, run_one):
-        with pytest.raises(TrialFailed, match="broken here$") as caught:
+        with pytest.raises(TrialFailed, match=r"broken here$") as caught:
             run_one("failing_ex")
         assert caught.value.__cause__ is None
         assert caught.value.__suppress_context__
@@ -204,7 +207,7 @@ class TestStopped:
     def test_is_interrupted_with_its_output_and_the_reason(self, run_one, document, capsys):
         unit_ex.pre_run_hooks.append(unit_ex.capture(lambda: print("said before")))
         try:
-            with pytest.raises(TrialStopped, match="^$"):
+            with pytest.raises(TrialStopped, match=r"^$"):
                 run_one("unit_ex", report=self.stop)
         finally:
             unit_ex.pre_run_hooks.pop()
@@ -213,7 +216,7 @@ class TestStopped:
         assert document()["captured_out"].count("said before") == 1
 
     def test_keeps_the_metrics_up_to_there(self, run_one, database):
-        with pytest.raises(TrialStopped, match="^$"):
+        with pytest.raises(TrialStopped, match=r"^$"):
             run_one("unit_ex", report=self.stop, updates={"steps": 9})
         assert database.metrics.find_one({"name": "loss"})["steps"] == [0, 1]
 

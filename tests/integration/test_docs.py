@@ -1,0 +1,58 @@
+"""The documentation is run, not believed: its commands, its modules, its table."""
+
+import re
+import shlex
+
+import pytest
+
+from docs.make_reference import PAGE, page_with_table
+from tests.integration.harness import ROOT
+
+DOCS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+_BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def _blocks(page, language):
+    return [code for kind, code in _BLOCK.findall(page.read_text()) if kind == language]
+
+
+def _commands():
+    lines = [line for page in DOCS for block in _blocks(page, "bash") for line in block.splitlines()]
+    return list(dict.fromkeys(line for line in lines if line.startswith("python -m ")))
+
+
+def test_the_table_of_entries_is_that_of_the_code():
+    assert PAGE.read_text() == page_with_table(PAGE.read_text())
+
+
+def test_every_page_and_file_that_is_linked_exists():
+    for page in DOCS:
+        for link in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+            assert link.startswith("http") or (page.parent / link).exists(), f"{page}: {link}"
+
+
+def test_there_are_commands_to_run():
+    assert len(_commands()) >= 10
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("line", _commands())
+def test_every_command_of_the_docs_runs(command, tmp_path, line):
+    for page in DOCS:
+        for code in _blocks(page, "python"):
+            name = re.match(r"# (\w+\.py)\n", code).group(1)
+            (tmp_path / name).write_text(code)
+    words = shlex.split(line, comments=True)[2:]
+    folder = tmp_path if words[0].startswith("my_") else ROOT
+    finished = command(*words, cwd=folder)
+    assert finished.code == 0, finished.text
+
+
+@pytest.mark.integration
+def test_the_shell_commands_for_the_private_server_run(command):
+    lines = [line for page in DOCS for block in _blocks(page, "bash") for line in block.splitlines()]
+    # 'stop' is tried in test_embedded_mongo; here it would end the server of the other tests.
+    verbs = [line for line in lines if line.startswith("sacred-ray ") and "stop" not in line]
+    assert verbs == ["sacred-ray mongo status"]
+    finished = command("sacred_ray_ingredient", *shlex.split(verbs[0])[1:])
+    assert finished.code == 0
