@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -151,7 +153,7 @@ class MongoAddress:
     def omniboard_command(self) -> str:
         """Return the shell command that opens this database in Omniboard."""
         if self.embedded:
-            return 'MONGO_URI="$(sacred-ray mongo uri)" omniboard'
+            return f'MONGO_URI="$({_our_command()} mongo uri)" omniboard'
         parts = self._parts()
         if self.uri_env is not None and parts.database == self.db_name:
             return f'MONGO_URI="${self.uri_env}" omniboard'
@@ -250,3 +252,13 @@ class MongoAddress:
         if self.password_env is not None:
             return f"the address and the environment variable {self.password_env}"
         return "the address, which has no password"
+
+
+def _our_command() -> str:
+    """Return the words that start our command line in the user's shell."""
+    if shutil.which("sacred-ray"):
+        return "sacred-ray"
+    # A virtual environment that is not active has its commands not on the PATH.
+    python = os.path.relpath(sys.executable)
+    python = sys.executable if python.startswith("..") else python
+    return f"{shlex.quote(python)} -m sacred_ray_ingredient"

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import shlex
 import subprocess
 import sys
 
@@ -217,10 +218,6 @@ def test_description_names_hosts_and_database_only():
     [
         (MongoAddress("mongodb://host"), "omniboard -m host:27017:sacred"),
         (
-            MongoAddress("mongodb://me@127.0.0.1:1", embedded=True),
-            'MONGO_URI="$(sacred-ray mongo uri)" omniboard',
-        ),
-        (
             MongoAddress("mongodb://me@host/mine", db_name="mine", uri_env="URL"),
             'MONGO_URI="$URL" omniboard',
         ),
@@ -240,6 +237,18 @@ def test_description_names_hosts_and_database_only():
 )
 def test_omniboard_command(address, command):
     assert address.omniboard_command() == command
+
+
+def test_omniboard_command_of_the_private_server_asks_our_own_command(tmp_path, monkeypatch):
+    address = MongoAddress("mongodb://me@127.0.0.1:1", embedded=True)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    python = shlex.quote(sys.executable)
+    command = f'MONGO_URI="$({python} -m sacred_ray_ingredient mongo uri)" omniboard'
+    assert address.omniboard_command() == command
+    (tmp_path / "sacred-ray").write_text("#!/bin/sh\n")
+    (tmp_path / "sacred-ray").chmod(0o755)
+    assert address.omniboard_command() == 'MONGO_URI="$(sacred-ray mongo uri)" omniboard'
 
 
 def test_indexes_are_created_once_and_columns_stay_as_the_user_changed_them():

@@ -42,6 +42,7 @@ def test_one_trial_alone_can_be_closed(runs):
 
 
 def test_the_first_trial_alone_can_be_closed(runs):
+    assert close_dead_runs(runs, "sweep-1", "FAILED", "The end.", trial_index=0) == []
     assert close_dead_runs(runs, "sweep-2", "FAILED", "The end.", trial_index=0) == [6]
 
 

@@ -68,6 +68,14 @@ def test_the_result_is_shown_beside_another_metric(plan, trials):
     assert [row[3] for row in rows(report)] == ["-", "-", "0.875"]
 
 
+def test_the_result_has_one_column():
+    plan = make(search_space={"base_lr": [1.0]}, metric="result")
+    trial = outcome(0, None, base_lr=1.0)
+    trial.metrics = {"result": 0.5}
+    report = final_report(plan, [trial], RecordTarget(None), None)
+    assert rows(report) == [["100", "0", "0.5", "1"]]
+
+
 def test_environments_are_compared():
     plan = make(envs=["a", "b"], metric="loss")
     values = [("a", 1.0), ("b", 5.0), ("a", 2.0), ("a", 3.0)]

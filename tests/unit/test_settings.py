@@ -61,6 +61,7 @@ def test_right_values_are_taken_as_they_are(entries):
         ("storage_path", "", "a folder, or None"),
         ("exp_name", 3, "a name, or None"),
         ("report_every", float("nan"), "seconds, from 0"),
+        ("report_every", float("inf"), "seconds, from 0"),
         ("report_every", -0.1, "seconds, from 0"),
         ("mongo", "localhost", "a mapping such as {'url': 'mongodb://host:27017'}"),
     ],

@@ -202,7 +202,8 @@ class TestStopped:
 
     @staticmethod
     def stop(values):
-        raise TrialStopped
+        if values["status"] == "RUNNING":
+            raise TrialStopped
 
     def test_is_interrupted_with_its_output_and_the_reason(self, run_one, document, capsys):
         unit_ex.pre_run_hooks.append(unit_ex.capture(lambda: print("said before")))

@@ -20,6 +20,13 @@ class Tensor:
         return self._content
 
 
+class Scalar:
+    """A class that says of its objects what a tensor says of itself."""
+
+    shape = ()
+    tolist = None
+
+
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
@@ -40,7 +47,7 @@ def test_numpy_and_torch_become_plain_python(value, expected):
     assert type(converted) is type(expected)
 
 
-@pytest.mark.parametrize("value", ["text", None, 1, 0.5, object(), Tensor, {1, 2}])
+@pytest.mark.parametrize("value", ["text", None, 1, 0.5, object(), Scalar, {1, 2}])
 def test_anything_else_stays_what_it_is(value):
     assert plain(value) is value
 
@@ -57,5 +64,6 @@ def test_a_huge_range_is_cut_just_above_what_is_allowed():
 
 def test_shown_values_are_short_and_plain():
     assert show(np.float64(0.5)) == "0.5"
+    assert show("x" * 90) == repr("x" * 90)
     assert len(show("x" * 10_000)) <= 100
     assert len(show(list(range(10_000)))) < 100
