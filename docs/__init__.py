@@ -1,0 +1,1 @@
+"""Makes the pages whose content comes from the code."""

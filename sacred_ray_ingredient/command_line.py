@@ -14,20 +14,28 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sacred import Experiment
+from sacred.config import load_config_file
 from sacred.run import Run
-from sacred.utils import ConfigAddedError, SacredError
+from sacred.utils import ConfigAddedError, SacredError, ensure_wellformed_argv
 
 from sacred_ray_ingredient.errors import ConfigMistakes, SacredRayError, did_you_mean
-from sacred_ray_ingredient.inner import evaluate_config, settable_names, unknown_entries
+from sacred_ray_ingredient.inner import (
+    evaluate_config,
+    ingredients_of,
+    settable_names,
+    unknown_entries,
+)
 from sacred_ray_ingredient.interruption import SweepInterrupted
+from sacred_ray_ingredient.nested import get_path
 
 _CTRL_C = 130
 # How Sacred begins its complaint about a dotted key within a dictionary.
 _SACREDS_KEY_ERROR = "Invalid key"
+_CODE_IN_FILES = (".pickle", ".pkl")
 
 
 def run_commandline(outer: Experiment, argv: str | Sequence[str] | None = None) -> Run | None:
@@ -60,7 +68,7 @@ def run_commandline(outer: Experiment, argv: str | Sequence[str] | None = None) 
     ) -> Run:
         debug = (arguments.get("options") or {}).get("--debug")
         try:
-            _check_named_configs(outer, named_configs)
+            _check_request(outer, config_updates or {}, named_configs)
             return sacreds_run(command_name, config_updates, named_configs, **arguments)
         except SweepInterrupted as interruption:
             sys.exit(interruption.exit_code)
@@ -76,6 +84,7 @@ def run_commandline(outer: Experiment, argv: str | Sequence[str] | None = None) 
     # Sacred's own handling prints usage or a stack trace and always exits with 1.
     outer.run = run
     try:
+        _check_updates(ensure_wellformed_argv(argv))
         finished = Experiment.run_commandline(outer, argv)
     finally:
         del outer.run
@@ -83,20 +92,69 @@ def run_commandline(outer: Experiment, argv: str | Sequence[str] | None = None) 
     return finished
 
 
-def _check_named_configs(outer: Experiment, named_configs: Iterable[str]) -> None:
+def _check_updates(argv: Sequence[str]) -> None:
+    """Refuse ``a=1 a.b=2``, on which Sacred's parser breaks."""
+    words = [str(word) for word in argv]
+    updates = words[words.index("with") + 1 :] if "with" in words else []
+    given = [word.partition("=")[0].strip() for word in updates if "=" in word]
+    for path in given:
+        inside = [other for other in given if other.startswith(f"{path}.")]
+        if inside:
+            _say_error(f"{path} and {inside[0]}, a part of it, are both given; give one of them.")
+            sys.exit(2)
+
+
+def _check_request(
+    outer: Experiment, config_updates: Mapping[str, Any], named_configs: Sequence[str]
+) -> None:
+    """Find what Sacred would answer with a stack trace."""
     from sacred_ray_ingredient.ingredient import ray_ingredient
     from sacred_ray_ingredient.named_configs import complete_named_configs
 
     complete_named_configs(outer, ray_ingredient)
-    known = [name for name, _ in outer.gather_named_configs()]
-    mistakes = [
-        f"There is no named config or config file {name!r}{did_you_mean(name, known)}; named "
-        f"configs are {', '.join(sorted(known))}."
-        for name in named_configs
-        if name not in known and not os.path.exists(name)
+    known = sorted({name for name, _ in outer.gather_named_configs()})
+    mistakes = []
+    for name in named_configs:
+        if os.path.isfile(name):
+            mistakes += _config_file_mistakes(name)
+        elif name not in known:
+            mistakes.append(
+                f"There is no named config or config file {name!r}{did_you_mean(name, known)}; "
+                f"named configs are {', '.join(known)}."
+            )
+    mistakes += [
+        f"{ingredient.path} is {config_updates[ingredient.path]!r}; its entries can be set, as in "
+        f"{ingredient.path}.NAME=VALUE, but not the whole."
+        for ingredient in ingredients_of(outer)
+        if not isinstance(config_updates.get(ingredient.path, {}), Mapping)
     ]
+    if not mistakes:
+        config = evaluate_config(outer, config_updates, named_configs)
+        names = ["seed", *(f"{ingredient.path}.seed" for ingredient in ingredients_of(outer))]
+        seeds = {name: get_path(config, name) for name in names}
+        mistakes = [
+            f"{name} is {seed!r}; it must be a whole number from 0."
+            for name, seed in seeds.items()
+            if seed is not None and (not isinstance(seed, int) or seed < 0)
+        ]
     if mistakes:
         raise ConfigMistakes(mistakes)
+
+
+def _config_file_mistakes(name: str) -> list[str]:
+    if name.endswith(_CODE_IN_FILES):
+        return [
+            f"The config file {name!r} is a pickle, which can run code when it is read; write "
+            "YAML or JSON."
+        ]
+    try:
+        content = load_config_file(name)
+    except Exception as error:  # whatever the parser of the format raises
+        reason = " ".join(str(error).split())
+        return [f"The config file {name!r} cannot be read: {type(error).__name__}: {reason}."]
+    if not isinstance(content, dict):
+        return [f"The config file {name!r} holds {content!r}; it must hold a mapping of entries."]
+    return []
 
 
 def _explained(

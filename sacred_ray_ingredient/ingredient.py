@@ -142,11 +142,17 @@ def attach(outer: Experiment, inner: Experiment, main: bool = True) -> Experimen
     ConfigMistakes
         If the inner experiment cannot be told from the ``ray`` ingredient, or is the outer one.
     """
-    if inner is outer or inner.path == ray_ingredient.path:
+    taken = [
+        ingredient.path
+        for ingredient in [inner, *ingredients_of(inner)]
+        if ingredient.path in (ray_ingredient.path, outer.path) and ingredient is not ray_ingredient
+    ]
+    if taken:
         raise ConfigMistakes(
             [
-                f"The inner experiment is called {inner.path!r}; it must be another experiment "
-                f"than the outer one and have another name than {ray_ingredient.path!r}."
+                f"The inner experiment {inner.path!r} or an ingredient of it is called "
+                f"{taken[0]!r}; that is the name of the outer experiment or of the ingredient of "
+                "this package: choose another name."
             ]
         )
     # The inner's own ingredients are listed too: otherwise Sacred lets named configs of the

@@ -7,6 +7,7 @@ the resolved configuration, so that entries derived from others are computed ane
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import importlib.util
 import logging
@@ -28,7 +29,8 @@ from sacred_ray_ingredient.nested import flatten, get_path, merge
 _SCRIPT_MODULE = "__sacred_ray_script__"
 # Sacred makes the docstring of a config scope an entry.
 _DOC_ENTRY = "__doc__"
-_SPECIAL_ARGUMENTS = {"_config", "_log", "_rnd", "_run", "_seed", _DOC_ENTRY}
+# Arguments of captured functions that no configuration gives; the last is of Sacred's own command.
+_SPECIAL_ARGUMENTS = {"_config", "_log", "_rnd", "_run", "_seed", _DOC_ENTRY, "config_filename"}
 _log = logging.getLogger(__name__)
 
 
@@ -84,22 +86,23 @@ class InnerReference:
     def _module(self) -> ModuleType:
         if self.module is not None:
             return importlib.import_module(self.module)
-        if _SCRIPT_MODULE in sys.modules:
-            return sys.modules[_SCRIPT_MODULE]
         script = str(self.script)
         # A name other than "__main__", so that the script's own command line does not start.
-        spec = importlib.util.spec_from_file_location(_SCRIPT_MODULE, script)
+        name = f"{_SCRIPT_MODULE}_{hashlib.sha256(script.encode()).hexdigest()[:12]}"
+        if name in sys.modules:
+            return sys.modules[name]
+        spec = importlib.util.spec_from_file_location(name, script)
         if spec is None or spec.loader is None:
             raise ImportError(f"{script} is not a Python file")
         module = importlib.util.module_from_spec(spec)
-        sys.modules[_SCRIPT_MODULE] = module
+        sys.modules[name] = module
         folder = str(Path(script).parent)
         if folder not in sys.path:
             sys.path.insert(0, folder)
         try:
             spec.loader.exec_module(module)
         except BaseException:
-            del sys.modules[_SCRIPT_MODULE]
+            del sys.modules[name]
             raise
         return module
 
@@ -140,6 +143,11 @@ def reference_to(experiment: Experiment) -> InnerReference:
         return InnerReference(attribute, module=module.__name__)
     if getattr(module, "__spec__", None) is not None:
         return InnerReference(attribute, module=module.__spec__.name)  # type: ignore[union-attr]
+    if getattr(module, "__file__", None) is None:
+        raise InnerImportError(
+            f"The inner experiment {experiment.path!r} was made at a prompt or in a notebook, "
+            "where workers cannot import it: put it into a module."
+        )
     return InnerReference(attribute, script=str(Path(str(module.__file__)).resolve()))
 
 
@@ -251,7 +259,8 @@ def unknown_entries(
 def is_open(path: str, config: Mapping[str, Any]) -> bool:
     """Tell whether a dotted path is below an empty dictionary, which is there to be filled."""
     parts = path.split(".")
-    return any(get_path(config, ".".join(parts[:depth])) == {} for depth in range(1, len(parts)))
+    above = (get_path(config, ".".join(parts[:depth])) for depth in range(1, len(parts)))
+    return any(isinstance(entry, Mapping) and not entry for entry in above)
 
 
 def _evaluated(
@@ -296,7 +305,8 @@ def settable_names(inner: Experiment, config: Mapping[str, Any]) -> set[str]:
             arguments = set(function.signature.arguments) - _SPECIAL_ARGUMENTS
             below = join_paths(prefix, function.prefix) if function.prefix else prefix
             names |= {join_paths(below, argument) for argument in arguments}
-    return names
+    # An ingredient is set entry by entry, never as a whole.
+    return names - {ingredient.path for ingredient in ingredients_of(inner)}
 
 
 def _scaffolding(

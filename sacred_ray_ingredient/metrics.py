@@ -44,13 +44,14 @@ _PREFIX = "metric_"
 
 def report_name(metric: str) -> str:
     """Return the name under which a metric is reported to Tune."""
-    return _PREFIX + metric if metric in TUNE_NAMES else metric
+    taken = metric in TUNE_NAMES or metric.startswith(_PREFIX)
+    return _PREFIX + metric if taken else metric
 
 
 def reported_metrics(result: Mapping[str, Any]) -> dict[str, float]:
     """Pick the metrics of the experiment, under its own names, out of a result of Tune."""
     return {
-        name.removeprefix(_PREFIX) if name.removeprefix(_PREFIX) in TUNE_NAMES else name: value
+        name.removeprefix(_PREFIX): value
         for name, value in result.items()
         if name not in TUNE_NAMES and isinstance(value, float)
     }

@@ -4,34 +4,26 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sacred import Experiment
 from sacred.run import Run
 
-from sacred_ray_ingredient.errors import (
-    ConfigMistakes,
-    InnerImportError,
-    ResolverError,
-    did_you_mean,
-)
+from sacred_ray_ingredient.checks import InnerRequest, inner_mistakes, missing_content
+from sacred_ray_ingredient.errors import ConfigMistakes, InnerImportError, ResolverError
 from sacred_ray_ingredient.inner import (
     InnerReference,
     collect_updates,
     evaluate_config,
-    is_open,
     reference_to,
-    settable_names,
-    unknown_entries,
 )
 from sacred_ray_ingredient.mongo.sources import config_mistakes
 from sacred_ray_ingredient.resolved_config import TrialResolver
 from sacred_ray_ingredient.resolvers import Resolver, parse_dependent
 from sacred_ray_ingredient.search_space import Sampler, SearchSpace, parse_search_space
 from sacred_ray_ingredient.settings import RANDOM_SEARCH_SAMPLES, SweepSettings, read_settings
-from sacred_ray_ingredient.tasks import TASK_KEY
 
 # Options of Sacred that concern the outer run alone.
 _OPTIONS_OF_THE_SWEEP = {
@@ -177,10 +169,11 @@ def make_plan(outer: Experiment, inner: Experiment, request: OuterRequest) -> Sw
     resolvers, resolver_mistakes = parse_dependent(settings.dependent, space.functions)
     mistakes += space_mistakes + resolver_mistakes
     names = request.named_configs
-    if not space_mistakes and not resolver_mistakes:
-        mistakes += _missing_content(outer, inner, settings, space, resolvers, names)
+    if not mistakes:  # what is wrong may be the very content that seems to be missing
+        mistakes += missing_content(outer, inner, settings, space, resolvers, names)
     updates = collect_updates(outer, inner, request.config_updates, names)
-    mistakes += _inner_mistakes(inner, updates, space, resolvers, force=request.force)
+    request_of_inner = InnerRequest(inner, updates, space, resolvers, settings)
+    mistakes += inner_mistakes(request_of_inner, request.force)
     reference = None
     try:
         reference = reference_to(inner)
@@ -252,90 +245,6 @@ def _with_envs_and_seeds(
         for path, (_, values) in grids.items()
     }
     return SearchSpace({**added, **space.samplers}, space.constants, space.functions)
-
-
-def _missing_content(
-    outer: Experiment,
-    inner: Experiment,
-    settings: SweepSettings,
-    space: SearchSpace,
-    resolvers: Sequence[Resolver],
-    named_configs: Collection[str],
-) -> list[str]:
-    """Find what the chosen named configs need and do not have."""
-    chosen = {name.removeprefix("ray.") for name in named_configs}
-    if "multi_env_eval" in chosen and not settings.envs:
-        return [
-            f"multi_env_eval needs the environments to evaluate, values of {settings.env_key!r}: "
-            "give ray.envs=\"['a', 'b']\", and ray.env_key if another parameter of "
-            f"{inner.path!r} picks them."
-        ]
-    if "dependent_params" in chosen and not resolvers:
-        return [
-            "dependent_params needs parameters that are computed from others: give "
-            "ray.dependent.NAME='expression', such as ray.dependent.offset='2 * exponent'."
-        ]
-    if space.paths() or resolvers:
-        return []
-    names = sorted(name for name, _ in outer.gather_named_configs() if "." not in name)
-    return [
-        f"There is nothing to search: choose a named config ({', '.join(names)}) as in "
-        f"'with {names[0]}', or give a search space over {inner.path!r} as in "
-        "'with ray.search_space.NAME=\"uniform(0, 1)\"'."
-    ]
-
-
-def _inner_mistakes(
-    inner: Experiment,
-    updates: Mapping[str, Any],
-    space: SearchSpace,
-    resolvers: Sequence[Resolver],
-    force: bool,
-) -> list[str]:
-    """Check what is asked of the inner experiment against what it has."""
-    if inner.default_command is None:
-        return [f"The inner experiment {inner.path!r} has no main function to run."]
-    try:
-        config = evaluate_config(inner, updates)
-    except Exception as error:
-        return [
-            f"The configuration of the inner experiment {inner.path!r} cannot be computed: "
-            f"{type(error).__name__}: {error}."
-        ]
-    known = settable_names(inner, config)
-    mistakes = (
-        []
-        if force
-        else [
-            _unknown(f"{inner.path}.{path} is", path, inner, known - {path})
-            for path in unknown_entries(inner, updates)
-        ]
-    )
-    mistakes += [
-        f"ray.search_space.{path} and ray.dependent.{path} give the same parameter; give one."
-        for path in (resolver.path for resolver in resolvers)
-        if path in {*space.samplers, *space.constants}
-    ]
-    given = {f"ray.search_space.{path}": path for path in space.paths()}
-    given |= {f"ray.dependent.{resolver.path}": resolver.path for resolver in resolvers}
-    for source, path in given.items():
-        if path.split(".")[0] == TASK_KEY:
-            mistakes.append(f"{source}: the name {TASK_KEY!r} is taken by this package.")
-        elif not force and path not in known and not is_open(path, config):
-            mistakes.append(_unknown(f"{source} is", path, inner, known))
-    readable = known | set(given.values())
-    for resolver in resolvers:
-        for name in sorted(resolver.reads or ()):
-            if name not in readable and not is_open(name, config):
-                source = f"ray.dependent.{resolver.path}={resolver.text!r} reads {name!r}, which is"
-                mistakes.append(_unknown(source, name, inner, readable))
-    return mistakes
-
-
-def _unknown(source: str, path: str, inner: Experiment, known: Collection[str]) -> str:
-    hint = did_you_mean(path, known)
-    listed = "" if hint else f"; it has {', '.join(sorted(known))}"
-    return f"{source} not a parameter of the inner experiment {inner.path!r}{hint}{listed}."
 
 
 def _try_resolvers(plan: SweepPlan) -> None:

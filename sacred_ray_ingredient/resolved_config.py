@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,25 +60,50 @@ class TrialResolver:
         seed = get_path(sampled, "seed", self.updates.get("seed"))
         if seed is None:
             seed = derive_seed(self.outer_seed, index)
-        resolved = self._resolve(merge({"seed": seed}, sampled))
+        with _seeded(seed):
+            resolved = self._resolve(merge({"seed": seed}, sampled))
         seed = resolved.get("seed", seed)
         return TrialTask(index=index, sampled=sampled, resolved=resolved, seed=seed)
 
     def _resolve(self, sampled: Mapping[str, Any]) -> dict[str, Any]:
-        resolved: dict[str, Any] = {}
-        for resolver in self.resolvers:
-            given = merge(self.updates, sampled, resolved)
-            set_path(resolved, resolver.path, resolver.resolve(self._view(resolver, given)))
-        return resolved
+        """Compute all dependent parameters, until none changes the configuration of another.
 
-    def _view(self, resolver: Resolver, given: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Give a resolver the configuration as it stands when its turn comes.
-
-        Entries that the inner experiment derives from others follow them here too, which takes
-        an evaluation of its configuration; expressions over given values do without.
+        Their order takes care of what they read directly. What they read through entries that
+        the inner experiment derives shows only when they are computed again. Functions are
+        computed once, as they may draw random numbers.
         """
-        if resolver.reads is not None and all(has_path(given, name) for name in resolver.reads):
-            return given
+        resolved, derived = self._compute(self.resolvers, sampled, {})
+        expressions = [resolver for resolver in self.resolvers if resolver.reads is not None]
+        if not derived:
+            return resolved
+        for _ in range(len(expressions) + 1):
+            again, _ = self._compute(expressions, sampled, resolved)
+            if again == resolved:
+                return resolved
+            resolved = again
+        names = ", ".join(resolver.path for resolver in expressions)
+        raise ResolverError(
+            f"The parameters of ray.dependent ({names}) depend on each other in a circle, through "
+            "entries that the inner experiment derives from them."
+        )
+
+    def _compute(
+        self, resolvers: Sequence[Resolver], sampled: Mapping[str, Any], before: Mapping[str, Any]
+    ) -> tuple[dict[str, Any], bool]:
+        """Compute parameters in their order; tell whether an expression read a derived entry."""
+        resolved = merge(before)
+        derived = False
+        for resolver in resolvers:
+            given = merge(self.updates, sampled, resolved)
+            if _is_all_given(resolver, given):
+                config: Mapping[str, Any] = given
+            else:
+                config = self._evaluated(resolver, given)
+                derived = derived or resolver.reads is not None
+            set_path(resolved, resolver.path, resolver.resolve(config))
+        return resolved, derived
+
+    def _evaluated(self, resolver: Resolver, given: Mapping[str, Any]) -> Mapping[str, Any]:
         try:
             return self.config_of(given)
         except Exception as error:
@@ -84,3 +111,29 @@ class TrialResolver:
                 f"ray.dependent.{resolver.path} cannot be computed: the configuration of the "
                 f"inner experiment raised {type(error).__name__}: {error}."
             ) from error
+
+
+def _is_all_given(resolver: Resolver, given: Mapping[str, Any]) -> bool:
+    """Tell whether a resolver needs no evaluation of the inner experiment's configuration.
+
+    Of an entry that is a dictionary, only a part may have been given.
+    """
+    return resolver.reads is not None and all(
+        has_path(given, name) and not isinstance(get_path(given, name), Mapping)
+        for name in resolver.reads
+    )
+
+
+@contextlib.contextmanager
+def _seeded(seed: Any) -> Iterator[None]:
+    """Let functions that draw from the global random states draw the same for the same seed."""
+    import numpy as np
+
+    states = random.getstate(), np.random.get_state()
+    random.seed(seed)
+    np.random.seed(seed % 2**32 if isinstance(seed, int) else None)
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])

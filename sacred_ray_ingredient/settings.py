@@ -71,8 +71,12 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "mode": (lambda v: v in ("min", "max"), "'min' or 'max'"),
     "num_samples": (lambda v: v is None or _is_int(v, 1), "a whole number from 1, or None"),
     "envs": (
-        lambda v: isinstance(v, Sequence) and not isinstance(v, str),
-        "a list of environments, such as ['uniform', 'normal']",
+        lambda v: (
+            isinstance(v, Sequence)
+            and not isinstance(v, str)
+            and all(isinstance(env, (str, int, float)) for env in v)
+        ),
+        "a list of names or numbers, such as ['uniform', 'normal']",
     ),
     "env_key": (
         lambda v: isinstance(v, str) and bool(v),

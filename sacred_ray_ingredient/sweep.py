@@ -16,7 +16,7 @@ from sacred_ray_ingredient.errors import MetricNotReported, SweepFailed
 from sacred_ray_ingredient.inner import evaluate_config
 from sacred_ray_ingredient.interruption import Interruption
 from sacred_ray_ingredient.mongo.folder import project_folder
-from sacred_ray_ingredient.nested import merge, unflatten
+from sacred_ray_ingredient.nested import get_path, has_path, merge, unflatten
 from sacred_ray_ingredient.plan import SweepPlan, trial_options
 from sacred_ray_ingredient.progress import SweepProgress, settle
 from sacred_ray_ingredient.record.documents import storable
@@ -62,18 +62,12 @@ def run_sweep(
         If the user ended it.
     """
     settings = plan.settings
-    sweep = SweepTask(
-        sweep_id=plan.sweep_id,
-        exp_name=plan.exp_name,
-        engine=ENGINE,
-        inner=plan.reference,
-        updates=plan.updates,
-        options=trial_options(run.meta_info["options"]),
-        target=target,
-        outer_run_id=run._id,
-        report_every=settings.report_every,
-    )
+    sweep = _task(plan, run, target)
     say(_headline(plan, target))
+    for path in plan.parameters:
+        if has_path(plan.updates, path):
+            given = f"{plan.inner.path}.{path}={get_path(plan.updates, path)!r}"
+            say(f"Note: {given} is replaced in each trial by what the search gives.")
     progress = SweepProgress(
         run, plan.sweep_id, target, settings.metric, settings.mode, plan.total_trials, say
     )
@@ -88,6 +82,20 @@ def run_sweep(
     say(final_report(plan, progress.trials, target, run._id))
     interruption.raise_if_requested()
     return _best_value(plan, progress)
+
+
+def _task(plan: SweepPlan, run: Run, target: RecordTarget) -> SweepTask:
+    return SweepTask(
+        sweep_id=plan.sweep_id,
+        exp_name=plan.exp_name,
+        engine=ENGINE,
+        inner=plan.reference,
+        updates=plan.updates,
+        options=trial_options(run.meta_info["options"]),
+        target=target,
+        outer_run_id=run._id,
+        report_every=plan.settings.report_every,
+    )
 
 
 def _headline(plan: SweepPlan, target: RecordTarget) -> str:

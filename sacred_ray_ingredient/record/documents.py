@@ -31,29 +31,33 @@ def storable(value: Any, depth: int = 0) -> Any:
     Any
         Plain data; the argument is left as it is.
     """
-    if value is None or isinstance(value, (bool, float, str, bytes, datetime.datetime)):
-        return _without_subclass(value)
+    if value is None or isinstance(value, (bool, bytes)):
+        return value
+    if isinstance(value, float):  # without subclasses such as numpy.float64, which BSON refuses
+        return float(value)
+    if isinstance(value, str):
+        return _text(value)
+    if isinstance(value, datetime.datetime):  # pandas' "not a time" is one, unequal to itself
+        return value if value == value else None
     if isinstance(value, int):
         return int(value) if -_INT64 <= value < _INT64 else str(value)
     if depth >= _MAX_DEPTH:
-        return repr(value)
+        return "(nested too deeply to be stored)"
     if isinstance(value, Mapping):
         return {_plain_key(key): storable(below, depth + 1) for key, below in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
         return [storable(below, depth + 1) for below in value]
     as_python = plain(value)
-    return repr(value) if as_python is value else storable(as_python, depth + 1)
+    return _text(repr(value)) if as_python is value else storable(as_python, depth + 1)
 
 
-def _without_subclass(value: Any) -> Any:
-    """Strip subclasses such as ``numpy.float64`` and ``numpy.str_``, which BSON refuses."""
-    if isinstance(value, float):
-        return float(value)
-    return str(value) if isinstance(value, str) else value
+def _text(value: str) -> str:
+    """Return text without subclass and without halves of characters, as file names can have."""
+    return str.__str__(value).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _plain_key(key: Any) -> str:
-    text = str(key).replace(".", ",").replace("\0", "")
+    text = _text(str(key)).replace(".", ",").replace("\0", "")
     return "@" + text[1:] if text.startswith("$") else text
 
 

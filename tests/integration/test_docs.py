@@ -16,9 +16,14 @@ def _blocks(page, language):
     return [code for kind, code in _BLOCK.findall(page.read_text()) if kind == language]
 
 
+def _shell_lines(start):
+    blocks = [block for page in DOCS for block in _blocks(page, "bash")]
+    lines = [line for block in blocks for line in block.splitlines()]
+    return list(dict.fromkeys(line for line in lines if line.startswith(start)))
+
+
 def _commands():
-    lines = [line for page in DOCS for block in _blocks(page, "bash") for line in block.splitlines()]
-    return list(dict.fromkeys(line for line in lines if line.startswith("python -m ")))
+    return _shell_lines("python -m ")
 
 
 def test_the_table_of_entries_is_that_of_the_code():
@@ -50,9 +55,8 @@ def test_every_command_of_the_docs_runs(command, tmp_path, line):
 
 @pytest.mark.integration
 def test_the_shell_commands_for_the_private_server_run(command):
-    lines = [line for page in DOCS for block in _blocks(page, "bash") for line in block.splitlines()]
     # 'stop' is tried in test_embedded_mongo; here it would end the server of the other tests.
-    verbs = [line for line in lines if line.startswith("sacred-ray ") and "stop" not in line]
+    verbs = [line for line in _shell_lines("sacred-ray ") if "stop" not in line]
     assert verbs == ["sacred-ray mongo status"]
     finished = command("sacred_ray_ingredient", *shlex.split(verbs[0])[1:])
     assert finished.code == 0

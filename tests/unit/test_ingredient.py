@@ -49,11 +49,11 @@ class TestAttach:
 
     def test_refuses_an_inner_that_is_called_like_the_ingredient(self):
         inner = Experiment("ray", save_git_info=False)
-        with pytest.raises(ConfigMistakes, match="have another name than 'ray'"):
+        with pytest.raises(ConfigMistakes, match="is called 'ray'; that is the name"):
             make_outer("outer", inner)
 
     def test_refuses_the_outer_itself(self):
-        with pytest.raises(ConfigMistakes, match="must be another experiment than the outer one"):
+        with pytest.raises(ConfigMistakes, match="is called 'unit_ex'; that is the name"):
             attach(unit_ex, unit_ex)
 
 

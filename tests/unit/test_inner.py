@@ -283,7 +283,7 @@ def test_what_can_be_set():
     assert names - ARGUMENTS_OF_SACRED == {
         *("seed", "base_lr", "lr", "env_name", "extra", "steps"),
         *("optimizer", "optimizer.name", "optimizer.momentum"),
-        *("unit_data", "unit_data.size", "unit_data.doubled"),
+        *("unit_data.size", "unit_data.doubled"),
     }
 
 

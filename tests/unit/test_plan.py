@@ -109,7 +109,7 @@ class TestGrids:
 
 NOTHING = (
     "There is nothing to search: choose a named config (dependent_params, hyperparameter_search, "
-    "multi_env_eval) as in 'with dependent_params', or give a search space over 'unit_ex' as in "
+    "multi_env_eval), or give a search space over 'unit_ex' as in "
     "'with ray.search_space.NAME=\"uniform(0, 1)\"'."
 )
 
@@ -161,7 +161,8 @@ class TestMistakes:
 
     def test_searched_and_computed(self):
         assert mistakes({**SPACE, "dependent": {"base_lr": "lr"}}) == [
-            "ray.search_space.base_lr and ray.dependent.base_lr give the same parameter; give one."
+            "ray.search_space.base_lr and ray.dependent.base_lr give the same parameter; "
+            "give one of them."
         ]
 
     @pytest.mark.parametrize(("name", "entry"), [("seed", "seeds"), ("env_name", "envs")])

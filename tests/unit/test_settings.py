@@ -22,7 +22,7 @@ def test_entries_of_sacred_are_left_out():
     "entries",
     [
         {"mode": "min", "metric": "loss", "num_samples": 1},
-        {"envs": ("a", {"id": "b"}), "env_key": "env", "seeds": 3},
+        {"envs": ("a", 2), "env_key": "env", "seeds": 3},
         {"seeds": [0, 7]},
         {"resources_per_trial": {"cpu": 0.5, "gpu": 0}},
         {"report_every": 0, "max_failures": 0, "max_concurrent_trials": 2},
@@ -46,7 +46,7 @@ def test_right_values_are_taken_as_they_are(entries):
         ("num_samples", 0, "a whole number from 1, or None"),
         ("num_samples", True, "a whole number from 1, or None"),
         ("num_samples", 2.0, "a whole number from 1, or None"),
-        ("envs", "uniform", "a list of environments, such as ['uniform', 'normal']"),
+        ("envs", "uniform", "a list of names or numbers, such as ['uniform', 'normal']"),
         ("env_key", None, "the name of the parameter that picks the environment"),
         ("seeds", 0, "the number of seeds, from 1, or a list of whole numbers from 0"),
         ("seeds", [], "the number of seeds, from 1, or a list of whole numbers from 0"),

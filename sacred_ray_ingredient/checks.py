@@ -1,0 +1,186 @@
+"""What is asked of a sweep, checked against what the inner experiment has."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sacred import Experiment
+
+from sacred_ray_ingredient.errors import did_you_mean
+from sacred_ray_ingredient.inner import (
+    evaluate_config,
+    is_open,
+    settable_names,
+    unknown_entries,
+)
+from sacred_ray_ingredient.resolvers import Resolver
+from sacred_ray_ingredient.search_space import SearchSpace
+from sacred_ray_ingredient.settings import SweepSettings
+from sacred_ray_ingredient.tasks import TASK_KEY
+
+
+@dataclass(frozen=True)
+class InnerRequest:
+    """What a sweep asks of the inner experiment.
+
+    Parameters
+    ----------
+    inner
+        The inner experiment.
+    updates
+        What the user changed of it for all trials.
+    space
+        The search space, environments and seeds included.
+    resolvers
+        Dependent parameters.
+    settings
+        The entries of ``ray``.
+    """
+
+    inner: Experiment
+    updates: Mapping[str, Any]
+    space: SearchSpace
+    resolvers: Sequence[Resolver]
+    settings: SweepSettings
+
+    def parameters(self) -> Iterator[tuple[str, str]]:
+        """Yield where each parameter was given, for a sentence, and its dotted path."""
+        for path in self.space.paths():
+            is_env = bool(self.settings.envs) and path == self.settings.env_key
+            yield (f"ray.env_key={path!r}" if is_env else f"ray.search_space.{path}"), path
+        for resolver in self.resolvers:
+            yield f"ray.dependent.{resolver.path}", resolver.path
+
+
+def missing_content(
+    outer: Experiment,
+    inner: Experiment,
+    settings: SweepSettings,
+    space: SearchSpace,
+    resolvers: Sequence[Resolver],
+    named_configs: Collection[str],
+) -> list[str]:
+    """Find what the chosen named configs need and do not have.
+
+    Parameters
+    ----------
+    outer
+        The outer experiment, whose named configs are offered where nothing was chosen.
+    inner
+        The inner experiment.
+    settings
+        The entries of ``ray``.
+    space
+        The search space, environments and seeds included.
+    resolvers
+        Dependent parameters.
+    named_configs
+        Names that the user chose.
+
+    Returns
+    -------
+    list of str
+        A sentence, or nothing.
+    """
+    chosen = {name.removeprefix("ray.") for name in named_configs}
+    if "multi_env_eval" in chosen and not settings.envs:
+        return [
+            f"multi_env_eval needs the environments to evaluate, values of {settings.env_key!r}: "
+            "give ray.envs=\"['a', 'b']\", and ray.env_key if another parameter of "
+            f"{inner.path!r} picks them."
+        ]
+    if "dependent_params" in chosen and not resolvers:
+        return [
+            "dependent_params needs parameters that are computed from others: give "
+            "ray.dependent.NAME='expression', such as ray.dependent.offset='2 * exponent'."
+        ]
+    if space.paths() or resolvers:
+        return []
+    names = sorted({name for name, _ in outer.gather_named_configs() if "." not in name})
+    choice = f"choose a named config ({', '.join(names)}), or " if names else ""
+    return [
+        f"There is nothing to search: {choice}give a search space over {inner.path!r} as in "
+        "'with ray.search_space.NAME=\"uniform(0, 1)\"'."
+    ]
+
+
+def inner_mistakes(request: InnerRequest, force: bool) -> list[str]:
+    """Check the parameters of a sweep against those of the inner experiment.
+
+    Parameters
+    ----------
+    request
+        What is asked of it.
+    force
+        Whether parameters that are not known are to be accepted.
+
+    Returns
+    -------
+    list of str
+        A sentence for each mistake.
+    """
+    inner = request.inner
+    if inner.default_command is None:
+        return [f"The inner experiment {inner.path!r} has no main function to run."]
+    seed = request.updates.get("seed", 0)
+    if not isinstance(seed, int) or seed < 0:
+        return [f"{inner.path}.seed is {seed!r}; it must be a whole number from 0."]
+    try:
+        config = evaluate_config(inner, request.updates)
+    except Exception as error:
+        return [
+            f"The configuration of the inner experiment {inner.path!r} cannot be computed: "
+            f"{type(error).__name__}: {error}."
+        ]
+    known = settable_names(inner, config)
+    mistakes = [] if force else _unknown_parameters(request, known, config)
+    sampled = {*request.space.samplers, *request.space.constants}
+    for resolver in request.resolvers:
+        if resolver.path in sampled:
+            path = resolver.path
+            mistakes.append(
+                f"ray.search_space.{path} and ray.dependent.{path} give the same parameter; "
+                "give one of them."
+            )
+    mistakes += [
+        f"{source}: the name {TASK_KEY!r} is taken by this package."
+        for source, path in request.parameters()
+        if path.split(".")[0] == TASK_KEY
+    ]
+    return mistakes + _unknown_names_in_expressions(request, known, config)
+
+
+def _unknown_parameters(
+    request: InnerRequest, known: Collection[str], config: Mapping[str, Any]
+) -> list[str]:
+    inner = request.inner
+    # The updates have made entries of themselves: a misspelt name is no help for the right one.
+    misspelt = unknown_entries(inner, request.updates)
+    suggested = set(known) - set(misspelt)
+    mistakes = [_unknown(f"{inner.path}.{path} is", path, inner, suggested) for path in misspelt]
+    for source, path in request.parameters():
+        is_ours = path.split(".")[0] == TASK_KEY
+        if not is_ours and path not in known and not is_open(path, config):
+            mistakes.append(_unknown(f"{source} is", path, inner, suggested))
+    return mistakes
+
+
+def _unknown_names_in_expressions(
+    request: InnerRequest, known: Collection[str], config: Mapping[str, Any]
+) -> list[str]:
+    readable = {*known, *(path for _, path in request.parameters())}
+    mistakes = []
+    for resolver in request.resolvers:
+        for name in sorted(resolver.reads or ()):
+            if name not in readable and not is_open(name, config):
+                source = f"ray.dependent.{resolver.path}={resolver.text!r} reads {name!r}, which is"
+                mistakes.append(_unknown(source, name, request.inner, readable))
+    return mistakes
+
+
+def _unknown(source: str, path: str, inner: Experiment, known: Collection[str]) -> str:
+    hint = did_you_mean(path, known)
+    listed = "" if hint else f"; it has {', '.join(sorted(known))}"
+    return f"{source} not a parameter of the inner experiment {inner.path!r}{hint}{listed}."
