@@ -158,7 +158,7 @@ def measure(place: Place, way: str, trials: int, label: str) -> Times:
 def _arguments(way: str, trials: int) -> list[str]:
     if way == "ours":
         return [
-            "benchmarks.noop",
+            "benchmarks.noop_search",
             "with",
             "hyperparameter_search",
             f"ray.num_samples={trials}",

@@ -11,13 +11,6 @@ from sacred_ray_ingredient.errors import ConfigMistakes, InnerImportError
 from sacred_ray_ingredient.settings import SweepSettings
 from sacred_ray_ingredient.tasks import SweepTask
 
-# Read in the worker processes.
-_WORKER_ENVIRONMENT = {
-    # Relative paths to data mean the same in a trial as when the experiment is run alone.
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    # How long a reused worker may take over the end of a stopped trial before it is given up.
-    "TUNE_FUNCTION_THREAD_TIMEOUT_S": "60",
-}
 _IMPORT_TIMEOUT_S = 120
 
 
@@ -68,18 +61,14 @@ def _start(settings: SweepSettings) -> None:
 
 
 def _init_arguments(settings: SweepSettings) -> dict[str, Any]:
-    given = dict(settings.init_kwargs)
-    runtime_env = dict(given.pop("runtime_env", {}))
-    variables = {**_WORKER_ENVIRONMENT, **runtime_env.get("env_vars", {})}
     arguments: dict[str, Any] = {
         "address": settings.address or "local",
         "log_to_driver": False,
         "logging_level": "ERROR",
-        "runtime_env": {**runtime_env, "env_vars": variables},
     }
     if settings.address is None:
         arguments["include_dashboard"] = False
-    return {**arguments, **given}
+    return {**arguments, **settings.init_kwargs}
 
 
 def check_cluster(sweep: SweepTask, resources_per_trial: Mapping[str, float]) -> None:

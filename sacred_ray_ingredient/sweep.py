@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -93,6 +94,7 @@ def _task(plan: SweepPlan, run: Run, target: RecordTarget) -> SweepTask:
         updates=plan.updates,
         options=trial_options(run.meta_info["options"]),
         target=target,
+        folder=os.getcwd(),
         outer_run_id=run._id,
         report_every=plan.settings.report_every,
     )

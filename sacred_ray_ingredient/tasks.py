@@ -34,6 +34,8 @@ class SweepTask:
         Sacred's command-line options for each trial.
     target
         Where trials are recorded.
+    folder
+        Current folder of the driver, which becomes that of the trials.
     outer_run_id
         Run id of the sweep itself, None without a record.
     report_every
@@ -47,6 +49,7 @@ class SweepTask:
     updates: Mapping[str, Any]
     options: Mapping[str, Any]
     target: RecordTarget
+    folder: str
     outer_run_id: int | str | None = None
     report_every: float = 1.0
 

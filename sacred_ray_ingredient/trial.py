@@ -64,7 +64,7 @@ def run_trial(
     updates = merge(sweep.updates, trial.parameters())
     place = {"node": platform.node(), "pid": os.getpid(), "resources": dict(resources or {})}
     meta = {"sweep": _sweep_meta(sweep, trial, trial_id)}
-    with _process_left_as_found():
+    with _in_folder(sweep.folder):
         try:
             run = experiment._create_run(
                 config_updates=updates,
@@ -183,14 +183,20 @@ def _final_report(run: Run, reporter: StepReporter, trial: TrialTask) -> dict[st
 
 
 @contextlib.contextmanager
-def _process_left_as_found() -> Iterator[None]:
-    """Undo what a trial changed of the process: the next trial of the worker starts fresh."""
-    folder = os.getcwd()
+def _in_folder(folder: str) -> Iterator[None]:
+    """Run a trial where the sweep was started, and leave the process as it was found.
+
+    Relative paths to data mean the same as when the experiment is run alone, and the next trial
+    of the worker starts fresh.
+    """
+    before = os.getcwd()
     environment = dict(os.environ)
+    if os.path.isdir(folder):  # on another node it need not be
+        os.chdir(folder)
     try:
         yield
     finally:
-        os.chdir(folder)
+        os.chdir(before)
         for name in set(os.environ) - set(environment):
             del os.environ[name]
         os.environ.update(environment)

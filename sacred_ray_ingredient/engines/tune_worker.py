@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -14,6 +15,11 @@ from sacred_ray_ingredient.trial import TrialStopped, run_trial
 
 # Shorter than what Tune waits for an actor before it kills it (10 s).
 _STOP_PATIENCE_S = 8.0
+
+
+# Read by Tune in this process. A stopped trial may take its time over its last words before the
+# process is given up.
+_ENVIRONMENT = {"TUNE_FUNCTION_THREAD_TIMEOUT_S": "60"}
 
 
 class _FinishBeforeExit:
@@ -45,6 +51,7 @@ def make_trainable(sweep: SweepTask) -> Callable[[Mapping[str, Any]], None]:
     """
 
     def trainable(config: Mapping[str, Any]) -> None:
+        os.environ.update(_ENVIRONMENT)
         context = tune.get_context()
         resources = ray.get_runtime_context().get_assigned_resources()
         try:

@@ -1,5 +1,6 @@
 """However trials and sweeps end: a sentence, an exit code, a true record, no process left."""
 
+import itertools
 import os
 import re
 import signal
@@ -210,3 +211,33 @@ def test_an_outer_and_inner_in_one_script_with_a_main_of_its_own(command, last_s
     sweep = last_sweep()
     assert sweep.results == [10, 30]
     assert sweep.outer["result"] == 37
+
+
+def test_trials_run_where_the_sweep_was_started_one_at_a_time_if_asked(
+    command, last_sweep, tmp_path
+):
+    (tmp_path / "number.txt").write_text("42")
+    words = ["ray.search_space.point=[1, 2, 3]", "ray.max_concurrent_trials=1"]
+    finished = command("reads_a_file", "with", *words, cwd=tmp_path)
+    assert finished.code == 0
+    sweep = last_sweep()
+    assert sweep.results == [42, 84, 126]
+    spans = sorted((trial["start_time"], trial["stop_time"]) for trial in sweep.trials)
+    assert all(end <= begin for (_, end), (begin, _) in itertools.pairwise(spans))
+
+
+def test_arguments_of_ray_init_are_passed_on(command, last_sweep):
+    words = ["ray.search_space.point=[1]", "ray.init_kwargs.num_cpus=1"]
+    finished = command(FAULTY, "with", *words, "ray.resources_per_trial.cpu=2")
+    assert finished.code == 2
+    assert "ray.resources_per_trial.cpu is 2; the cluster has 1 in all." in finished.err
+    wrong = command(FAULTY, "with", words[0], "ray.init_kwargs.nun_cpus=1")
+    assert wrong.code == 2
+    assert "ray.init_kwargs={'nun_cpus': 1}" in wrong.err
+
+
+def test_a_ray_that_runs_already_is_used_and_left_as_it_was(command, last_sweep):
+    finished = command("within_ray", "with", "ray.search_space.point=[1, 2]")
+    assert finished.code == 0
+    assert "Ray is still there" in finished.out
+    assert last_sweep().statuses == ["COMPLETED", "COMPLETED"]

@@ -40,5 +40,6 @@ def test_a_sweep_travels_to_its_workers():
         updates={"a": 1},
         options={"--force": True},
         target=RecordTarget(MongoAddress("mongodb://unit.test/")),
+        folder="/project",
     )
     assert pickle.loads(pickle.dumps(sweep)) == sweep

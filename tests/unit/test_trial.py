@@ -69,6 +69,7 @@ def run_one(target, reports):
             updates=named.get("updates", {}),
             options={"--force": True, "--capture": "sys", **named.get("options", {})},
             target=named.get("target", target),
+            folder=named.get("folder", os.getcwd()),
             outer_run_id=77,
             report_every=named.get("report_every", 0.0),
         )
