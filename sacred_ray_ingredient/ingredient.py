@@ -22,6 +22,7 @@ from sacred_ray_ingredient.errors import ConfigMistakes
 from sacred_ray_ingredient.inner import ingredients_of
 from sacred_ray_ingredient.mongo.sources import password_mistake
 from sacred_ray_ingredient.named_configs import complete_named_configs
+from sacred_ray_ingredient.nested import flatten, unflatten
 
 ray_ingredient = Ingredient("ray")
 
@@ -223,26 +224,38 @@ def _prepare(outer: Experiment, inner: Experiment, run: Run) -> None:
 
     run.sweep_plan = plan() if is_sweep else None
     run.make_sweep_plan = plan
-    _without_mongo_observers(run)
+    _without_mongo_observer(outer, run)
     run.record_target = open_record(run, run.sweep_plan, asked)
-    run.config["ray"]["search_space"] = _as_text(run)
+    run.config["ray"] |= _as_text(run.config["ray"])
 
 
-def _without_mongo_observers(run: Run) -> None:
+def _without_mongo_observer(outer: Experiment, run: Run) -> None:
     """Take away the observer that Sacred made for ``-m``; ours records in the same place."""
     if not run.meta_info["options"].get("--mongo_db"):
         return
-    for observer in [one for one in run.observers if type(one) is MongoObserver]:
-        run.observers.remove(observer)
-        observer._client.close()
+    kept = []
+    for observer in run.observers:
+        of_user = any(observer is own for own in outer.observers)
+        if isinstance(observer, MongoObserver) and not of_user:
+            observer._client.close()
+        else:
+            kept.append(observer)
+    run.observers[:] = kept
 
 
-def _as_text(run: Run) -> Any:
-    """Return the search space as it is stored: Tune's objects become the text of the grammar."""
+def _as_text(ray_config: dict[str, Any]) -> dict[str, Any]:
+    """Return the entries that can hold Python objects as they are stored, in the grammar's text."""
+    from sacred_ray_ingredient.resolvers import reference_text
     from sacred_ray_ingredient.search_space import parse_search_space
 
-    space, _ = parse_search_space(run.config["ray"]["search_space"])
-    return space.text()
+    space, mistakes = parse_search_space(ray_config["search_space"])
+    if mistakes:  # said when the sweep is launched; the record shows what was given
+        return {}
+    dependent = {
+        path: reference_text(value) if callable(value) else value
+        for path, value in flatten(ray_config["dependent"]).items()
+    }
+    return {"search_space": space.text(), "dependent": unflatten(dependent)}
 
 
 def launch(run: Run, say: Callable[[str], None] = print) -> float:

@@ -157,9 +157,7 @@ def parse_dependent(
 
 def _read_resolver(path: str, value: Any, where: str) -> Resolver:
     if callable(value):
-        name = getattr(value, "__qualname__", type(value).__qualname__)
-        text = f"<{getattr(value, '__module__', None) or type(value).__module__}.{name}>"
-        return _function_resolver(path, text, value, where)
+        return _function_resolver(path, reference_text(value), value, where)
     if not isinstance(value, str):
         raise ConfigMistakes(
             [
@@ -179,6 +177,12 @@ def _read_resolver(path: str, value: Any, where: str) -> Resolver:
                 ]
             )
     return Resolver(path, value, expression.names, expression.evaluate)
+
+
+def reference_text(function: Any) -> str:
+    """Name a Python function for the record, where its code stands beside it."""
+    name = getattr(function, "__qualname__", type(function).__qualname__)
+    return f"<{getattr(function, '__module__', None) or type(function).__module__}.{name}>"
 
 
 def _import(reference: str, where: str) -> Any:

@@ -154,6 +154,13 @@ def _sweep_info(plan: SweepPlan, progress: SweepProgress) -> dict[str, Any]:
         "scheduler": "FIFO",
         "search_space": plan.space.text(),
         "dependent": unflatten({resolver.path: resolver.text for resolver in plan.resolvers}),
+        "dependent_source": unflatten(
+            {
+                resolver.path: resolver.source_code
+                for resolver in plan.resolvers
+                if resolver.source_code is not None
+            }
+        ),
         "metric": settings.metric,
         "mode": settings.mode,
         "total": plan.total_trials,

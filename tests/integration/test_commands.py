@@ -233,3 +233,20 @@ def test_entries_of_the_inners_ingredients_reach_the_trials(command, last_sweep)
     assert [trial["config"]["data"]["scale"] for trial in sweep.trials] == [1, 2]
     assert sweep.configs("factor") == [10, 10]
     assert sweep.results == [60, 120]
+
+
+def test_tunes_objects_and_python_functions_are_stored_as_text(command, last_sweep):
+    configs = []
+    for _ in range(2):
+        assert command("python_objects", "with", "in_python", "seed=5").code == 0
+        sweep = last_sweep()
+        configs.append([trial["config"] for trial in sweep.trials])
+    assert configs[0] == configs[1], "draws of functions follow the seed too"
+    assert sweep.configs("point") == [1, 2, 1, 2]
+    assert sweep.configs("inverse") == [2, 4, 2, 4]
+    assert len(set(sweep.configs("seconds"))) == 4
+    stored = sweep.outer["config"]["ray"]
+    assert stored["search_space"]["point"] == "grid_search([1, 2])"
+    assert stored["search_space"]["seconds"].startswith("sample_from(")
+    assert stored["dependent"]["inverse"].endswith(".twice>")
+    assert "return config" in sweep.outer["info"]["sweep"]["dependent_source"]["inverse"]
