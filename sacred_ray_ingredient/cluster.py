@@ -8,8 +8,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sacred_ray_ingredient.errors import ConfigMistakes, InnerImportError
+from sacred_ray_ingredient.inner import InnerReference
+from sacred_ray_ingredient.probe import check_import
 from sacred_ray_ingredient.settings import SweepSettings
-from sacred_ray_ingredient.tasks import SweepTask
 
 _IMPORT_TIMEOUT_S = 120
 
@@ -71,13 +72,11 @@ def _init_arguments(settings: SweepSettings) -> dict[str, Any]:
     return {**arguments, **settings.init_kwargs}
 
 
-def check_cluster(sweep: SweepTask, resources_per_trial: Mapping[str, float]) -> None:
-    """Find out before the first trial whether the cluster can run the trials at all.
+def check_resources(resources_per_trial: Mapping[str, float]) -> None:
+    """Find out whether the cluster can give a trial what it asks for.
 
     Parameters
     ----------
-    sweep
-        Its inner experiment is imported on a worker.
     resources_per_trial
         What each trial asks for.
 
@@ -85,12 +84,8 @@ def check_cluster(sweep: SweepTask, resources_per_trial: Mapping[str, float]) ->
     ------
     ConfigMistakes
         If a trial asks for more than the whole cluster has.
-    InnerImportError
-        If a worker cannot import the inner experiment.
     """
     import ray
-
-    from sacred_ray_ingredient.engines.tune_worker import check_import
 
     total = ray.cluster_resources()
     names = {"cpu": "CPU", "gpu": "GPU"}
@@ -102,13 +97,39 @@ def check_cluster(sweep: SweepTask, resources_per_trial: Mapping[str, float]) ->
     ]
     if mistakes:
         raise ConfigMistakes(mistakes)
-    probe = ray.remote(num_cpus=0, max_retries=0)(check_import).remote(sweep)
-    try:
-        sentence = ray.get(probe, timeout=_IMPORT_TIMEOUT_S)
-    except ray.exceptions.RayError as error:
-        first_line = str(error).strip().split("\n", 1)[0]
-        raise InnerImportError(
-            f"A worker process cannot import the inner experiment {sweep.inner}: {first_line}"
-        ) from error
-    if sentence is not None:
-        raise InnerImportError(f"On a worker process: {sentence}")
+
+
+class ImportProbe:
+    """Asks a worker to import the inner experiment, while the driver does something else.
+
+    Parameters
+    ----------
+    inner
+        The inner experiment.
+    """
+
+    def __init__(self, inner: InnerReference) -> None:
+        import ray
+
+        self._inner = inner
+        self._answer = ray.remote(num_cpus=0, max_retries=0)(check_import).remote(inner)
+
+    def wait(self) -> None:
+        """Wait for the answer.
+
+        Raises
+        ------
+        InnerImportError
+            If the worker cannot import the inner experiment.
+        """
+        import ray
+
+        try:
+            sentence = ray.get(self._answer, timeout=_IMPORT_TIMEOUT_S)
+        except ray.exceptions.RayError as error:
+            first_line = str(error).strip().split("\n", 1)[0]
+            raise InnerImportError(
+                f"A worker process cannot import the inner experiment {self._inner}: {first_line}"
+            ) from error
+        if sentence is not None:
+            raise InnerImportError(f"On a worker process: {sentence}")

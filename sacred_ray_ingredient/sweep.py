@@ -11,7 +11,7 @@ from typing import Any
 
 from sacred.run import Run
 
-from sacred_ray_ingredient.cluster import check_cluster, connected_ray
+from sacred_ray_ingredient.cluster import ImportProbe, check_resources, connected_ray
 from sacred_ray_ingredient.engines.base import EngineJob
 from sacred_ray_ingredient.errors import MetricNotReported, SweepFailed
 from sacred_ray_ingredient.inner import evaluate_config
@@ -111,9 +111,6 @@ def _headline(plan: SweepPlan, target: RecordTarget) -> str:
 def _run_trials(
     plan: SweepPlan, sweep: SweepTask, progress: SweepProgress, interruption: Interruption
 ) -> None:
-    # Imported here, as it takes a second that a mistake in the configuration need not wait for.
-    from sacred_ray_ingredient.engines.tune import TuneEngine
-
     settings = plan.settings
     job = EngineJob(
         sweep=sweep,
@@ -125,7 +122,12 @@ def _run_trials(
         storage_path=str(Path(settings.storage_path or project_folder() / "tune").absolute()),
     )
     with connected_ray(settings):
-        check_cluster(sweep, settings.resources_per_trial)
+        check_resources(settings.resources_per_trial)
+        probe = ImportProbe(plan.reference)
+        # Importing Tune takes a second, in which the worker can answer.
+        from sacred_ray_ingredient.engines.tune import TuneEngine
+
+        probe.wait()
         with interruption:  # only now: Ray handles signals in its own way when it starts
             TuneEngine().run(
                 job, progress, lambda: interruption.requested() or progress.unreported is not None

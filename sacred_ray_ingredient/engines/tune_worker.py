@@ -10,6 +10,7 @@ from typing import Any
 import ray
 from ray import tune
 
+from sacred_ray_ingredient.record.target import close_clients
 from sacred_ray_ingredient.tasks import SweepTask, TrialTask
 from sacred_ray_ingredient.trial import TrialStopped, run_trial
 
@@ -38,6 +39,8 @@ class _FinishBeforeExit:
             session.stop_event.set()
             session.continue_lock.release()
             session.training_thread.join(timeout=_STOP_PATIENCE_S)
+        # Left to the end of the process, the threads of its clients would hold it up for seconds.
+        close_clients()
         super().cleanup()  # type: ignore[misc]
 
 
@@ -83,20 +86,3 @@ def report_to_tune(values: dict[str, Any]) -> None:
         tune.report(values)
     except SystemExit as error:
         raise TrialStopped("the engine ended the trial") from error
-
-
-def check_import(sweep: SweepTask) -> str | None:
-    """Try on a worker what each trial begins with.
-
-    Returns
-    -------
-    str or None
-        A sentence if the inner experiment cannot be imported there.
-    """
-    from sacred_ray_ingredient.errors import InnerImportError
-
-    try:
-        sweep.inner.load()
-    except InnerImportError as error:
-        return str(error)
-    return None

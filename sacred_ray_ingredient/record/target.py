@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 from sacred_ray_ingredient.mongo.address import MongoAddress
@@ -70,7 +69,17 @@ class RecordTarget:
         return self.database()[self.address.collection]
 
 
-@lru_cache(maxsize=8)
+# One client per database and process: each has threads and connections of its own.
+_clients: dict[MongoAddress, Any] = {}
+
+
 def _client(address: MongoAddress) -> Any:
-    """Keep one client per process: each has threads and connections of its own."""
-    return address.client()
+    if address not in _clients:
+        _clients[address] = address.client()
+    return _clients[address]
+
+
+def close_clients() -> None:
+    """Close the connections of this process; later ones are opened anew."""
+    while _clients:
+        _clients.popitem()[1].close()

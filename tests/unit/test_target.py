@@ -39,17 +39,29 @@ def test_runs_are_in_the_collection_of_the_address(target, database):
     assert target.runs().find_one() == {"_id": 1}
 
 
-def test_one_client_serves_a_whole_process(monkeypatch):
+class _Client(dict):
+    closed = False
+
+    def close(self):
+        self.closed = True
+
+
+def test_one_client_serves_a_whole_process_until_it_is_closed(monkeypatch):
     made = []
-    monkeypatch.setattr(MongoAddress, "client", lambda self: made.append(self) or {"db": object()})
-    target_module._client.cache_clear()
-    targets = [
-        RecordTarget(MongoAddress("mongodb://unit.test/", db_name="db"), tags=(tag,))
-        for tag in "ab"
-    ]
+
+    def client(self):
+        made.append(_Client(db=object()))
+        return made[-1]
+
+    monkeypatch.setattr(MongoAddress, "client", client)
+    monkeypatch.setattr(target_module, "_clients", {})
+    address = MongoAddress("mongodb://unit.test/", db_name="db")
+    targets = [RecordTarget(address, tags=(tag,)) for tag in "ab"]
     assert targets[0].database() is targets[1].database()
     assert len(made) == 1
-    target_module._client.cache_clear()
+    target_module.close_clients()
+    assert made[0].closed
+    assert targets[0].database() is made[1]["db"]
 
 
 def test_a_target_travels():
