@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sacred_ray_ingredient.errors import ConfigMistakes, InnerImportError
 from sacred_ray_ingredient.inner import InnerReference
-from sacred_ray_ingredient.probe import check_import
 from sacred_ray_ingredient.settings import SweepSettings
+from sacred_ray_ingredient.trial import check_import
 
 _IMPORT_TIMEOUT_S = 120
+_CONNECT_TIMEOUT_S = 5
 
 
 @contextlib.contextmanager
@@ -50,6 +52,9 @@ def connected_ray(settings: SweepSettings) -> Iterator[None]:
 def _start(settings: SweepSettings) -> None:
     import ray
 
+    mistake = _address_mistake(settings.address)
+    if mistake is not None:
+        raise ConfigMistakes([mistake])
     try:
         ray.init(**_init_arguments(settings))
     except (ConnectionError, ValueError, TypeError, RuntimeError) as error:
@@ -59,6 +64,21 @@ def _start(settings: SweepSettings) -> None:
                 f"ray.init_kwargs={dict(settings.init_kwargs)!r}: {error}"
             ]
         ) from error
+
+
+def _address_mistake(address: str | None) -> str | None:
+    """Find out whether something answers, where Ray itself would wait for minutes."""
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        return None
+    try:
+        socket.create_connection((host, int(port)), timeout=_CONNECT_TIMEOUT_S).close()
+    except OSError as error:
+        return (
+            f"ray.address is {address!r}, where nothing answers ({error}); give the address of a "
+            "running Ray, 'auto', or none for a local one."
+        )
+    return None
 
 
 def _init_arguments(settings: SweepSettings) -> dict[str, Any]:
@@ -106,13 +126,15 @@ class ImportProbe:
     ----------
     inner
         The inner experiment.
+    folder
+        Current folder of the driver.
     """
 
-    def __init__(self, inner: InnerReference) -> None:
+    def __init__(self, inner: InnerReference, folder: str) -> None:
         import ray
 
         self._inner = inner
-        self._answer = ray.remote(num_cpus=0, max_retries=0)(check_import).remote(inner)
+        self._answer = ray.remote(num_cpus=0, max_retries=0)(check_import).remote(inner, folder)
 
     def wait(self) -> None:
         """Wait for the answer.

@@ -22,7 +22,12 @@ from sacred.config import load_config_file
 from sacred.run import Run
 from sacred.utils import ConfigAddedError, SacredError, ensure_wellformed_argv
 
-from sacred_ray_ingredient.errors import ConfigMistakes, SacredRayError, did_you_mean
+from sacred_ray_ingredient.errors import (
+    ConfigMistakes,
+    SacredRayError,
+    SweepFailed,
+    did_you_mean,
+)
 from sacred_ray_ingredient.inner import (
     evaluate_config,
     ingredients_of,
@@ -74,7 +79,7 @@ def run_commandline(outer: Experiment, argv: str | Sequence[str] | None = None) 
             sys.exit(interruption.exit_code)
         except KeyboardInterrupt:
             sys.exit(_CTRL_C)
-        except (SacredError, KeyError) as error:
+        except Exception as error:
             explained = _explained(outer, error, config_updates, named_configs)
             if debug or explained is None:
                 raise
@@ -108,10 +113,7 @@ def _check_request(
     outer: Experiment, config_updates: Mapping[str, Any], named_configs: Sequence[str]
 ) -> None:
     """Find what Sacred would answer with a stack trace."""
-    from sacred_ray_ingredient.ingredient import ray_ingredient
-    from sacred_ray_ingredient.named_configs import complete_named_configs
-
-    complete_named_configs(outer, ray_ingredient)
+    outer.complete_named_configs()
     known = sorted({name for name, _ in outer.gather_named_configs()})
     mistakes = []
     for name in named_configs:
@@ -170,7 +172,13 @@ def _explained(
         return ConfigMistakes(_all_mistakes(outer, config_updates or {}, named_configs))
     if isinstance(error, SacredError):
         return ConfigMistakes([str(error)])
-    if error.args and str(error.args[0]).startswith(_SACREDS_KEY_ERROR):
+    if type(error).__module__.partition(".")[0] == "pymongo":
+        reason = str(error).partition(",")[0]
+        return SweepFailed(
+            f"The MongoDB of the record stopped answering ({type(error).__name__}: {reason}). What "
+            "was recorded before is there; trials that were running may still say RUNNING."
+        )
+    if isinstance(error, KeyError) and str(error.args[0]).startswith(_SACREDS_KEY_ERROR):
         nested = "{'optimizer': {'lr': ...}} instead of {'optimizer.lr': ...}"
         return ConfigMistakes([f"{error.args[0]}. Write nested dictionaries: {nested}."])
     return None
@@ -205,9 +213,9 @@ def _hint(entry: str, known: Collection[str]) -> str:
 
 def _exit_for_failed_trials(run: Run | None) -> None:
     counts = run.info.get("sweep", {}).get("counts", {}) if run is not None else {}
-    failed = counts.get("FAILED", 0) + counts.get("TIMEOUT", 0)
+    failed = sum(counts.values()) - counts.get("COMPLETED", 0)
     if failed:
-        _say_error(f"{failed} of the sweep's trials failed.")
+        _say_error(f"{failed} of the sweep's trials did not complete.")
         sys.exit(1)
 
 

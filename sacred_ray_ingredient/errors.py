@@ -67,7 +67,7 @@ class ResolverError(SacredRayError):
 
 
 class SweepFailed(SacredRayError):
-    """A sweep ended without a single usable trial."""
+    """A sweep ended without a usable trial, or could not go on."""
 
 
 class MetricNotReported(SacredRayError):

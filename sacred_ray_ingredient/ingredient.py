@@ -6,21 +6,21 @@ The module knows how to fit a sweep into Sacred's own command line; what a sweep
 
 from __future__ import annotations
 
+import functools
 import inspect
 import logging
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sacred import Experiment, Ingredient
 from sacred.commandline_options import cli_option
-from sacred.observers.mongo import MongoObserver
 from sacred.run import Run
 
 from sacred_ray_ingredient.command_line import run_commandline
 from sacred_ray_ingredient.errors import ConfigMistakes
 from sacred_ray_ingredient.inner import ingredients_of
-from sacred_ray_ingredient.mongo.sources import password_mistake
+from sacred_ray_ingredient.mongo.sources import config_mistakes, from_option
 from sacred_ray_ingredient.named_configs import complete_named_configs
 from sacred_ray_ingredient.nested import flatten, unflatten
 
@@ -52,9 +52,10 @@ def _default_config() -> None:
 @ray_ingredient.config_hook
 def _keep_passwords_out(config: Any, command_name: Any, logger: Any) -> dict[str, Any]:
     """Refuse a password in the configuration before any command can print or store it."""
-    mistake = password_mistake(config[ray_ingredient.path]["mongo"])
-    if mistake is not None:
-        raise ConfigMistakes([mistake])
+    entry = config[ray_ingredient.path]["mongo"]
+    mistakes = config_mistakes(entry) if isinstance(entry, Mapping) else []
+    if mistakes:
+        raise ConfigMistakes(mistakes)
     return {}
 
 
@@ -156,6 +157,13 @@ def attach(outer: Experiment, inner: Experiment, main: bool = True) -> Experimen
                 "this package: choose another name."
             ]
         )
+    if ray_ingredient in ingredients_of(inner):
+        raise ConfigMistakes(
+            [
+                f"The inner experiment {inner.path!r} is an outer experiment itself; give the "
+                "experiment that it runs."
+            ]
+        )
     # The inner's own ingredients are listed too: otherwise Sacred lets named configs of the
     # outer experiment win over the command line in them.
     needed = [*ingredients_of(inner), inner, ray_ingredient]
@@ -178,6 +186,7 @@ def _register(outer: Experiment, inner: Experiment) -> None:
     """Fit a sweep into the making of the outer experiment's runs."""
     outer.inner_experiment = inner
     outer.sweep_command = None
+    outer.complete_named_configs = functools.partial(complete_named_configs, outer, ray_ingredient)
 
     @cli_option("-r", "--record", is_flag=True)
     def record_option(args: bool, run: Run) -> None:
@@ -190,9 +199,12 @@ def _register(outer: Experiment, inner: Experiment) -> None:
     @outer.option_hook
     def complete(options: dict[str, Any]) -> None:
         logging.getLogger(ray_ingredient.path).addFilter(_is_worth_a_warning)
-        complete_named_configs(outer, ray_ingredient)
-        # Sacred applies an option only if it is set; whether the user has set it is kept apart.
-        options["--record"] = "asked" if options.get("--record") else "default"
+        outer.complete_named_configs()
+        # Sacred applies an option only if it is set, and would make an observer of its own for -m.
+        mongo_db, options["--mongo_db"] = options.get("--mongo_db"), None
+        if mongo_db:
+            from_option(mongo_db)
+        options["--record"] = {"asked": bool(options.get("--record")), "--mongo_db": mongo_db}
 
 
 def _is_worth_a_warning(record: logging.LogRecord) -> bool:
@@ -214,9 +226,15 @@ def _prepare(outer: Experiment, inner: Experiment, run: Run) -> None:
     from sacred_ray_ingredient.plan import OuterRequest, make_plan
     from sacred_ray_ingredient.recording import open_record
 
-    asked = run.meta_info["options"].pop("--record") == "asked"
+    options = run.meta_info["options"]
+    record = options.pop("--record")
+    options["--mongo_db"] = record["--mongo_db"]
     if run.main_function.unobserved:
         return
+    if options.get("--id"):
+        raise ConfigMistakes(
+            [f"-i asks for the run id {options['--id']!r}; ids of sweeps come from the database."]
+        )
     is_sweep = run.main_function is outer.sweep_command
 
     def plan() -> Any:
@@ -224,23 +242,8 @@ def _prepare(outer: Experiment, inner: Experiment, run: Run) -> None:
 
     run.sweep_plan = plan() if is_sweep else None
     run.make_sweep_plan = plan
-    _without_mongo_observer(outer, run)
-    run.record_target = open_record(run, run.sweep_plan, asked)
+    run.record_target = open_record(run, run.sweep_plan, record["asked"])
     run.config["ray"] |= _as_text(run.config["ray"])
-
-
-def _without_mongo_observer(outer: Experiment, run: Run) -> None:
-    """Take away the observer that Sacred made for ``-m``; ours records in the same place."""
-    if not run.meta_info["options"].get("--mongo_db"):
-        return
-    kept = []
-    for observer in run.observers:
-        of_user = any(observer is own for own in outer.observers)
-        if isinstance(observer, MongoObserver) and not of_user:
-            observer._client.close()
-        else:
-            kept.append(observer)
-    run.observers[:] = kept
 
 
 def _as_text(ray_config: dict[str, Any]) -> dict[str, Any]:

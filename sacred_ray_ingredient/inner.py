@@ -71,6 +71,11 @@ class InnerReference:
         """
         try:
             module = self._module()
+        except SystemExit as error:
+            raise InnerImportError(
+                f"The inner experiment {self} cannot be imported: importing it called "
+                f"sys.exit({error.code!r}); put what runs it under if __name__ == '__main__'."
+            ) from error
         except Exception as error:
             raise InnerImportError(
                 f"The inner experiment {self} cannot be imported: {type(error).__name__}: {error}."
@@ -194,6 +199,33 @@ def collect_updates(
             set_by_dotted_path(updates, ingredient.path, below)
     updates.pop(_DOC_ENTRY, None)
     return updates
+
+
+def has_own_named_configs(inner: Experiment, named_configs: Iterable[str]) -> bool:
+    """Tell whether one of the named configs is of the inner experiment or its ingredients.
+
+    What these give can depend on other entries, so that it has to be computed for each trial.
+    """
+    paths = {inner.path, *(ingredient.path for ingredient in ingredients_of(inner))}
+    return any(name.rpartition(".")[0] in paths for name in named_configs)
+
+
+def as_outer_updates(inner: Experiment, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn parameters of the inner experiment into updates of an outer one.
+
+    Parameters
+    ----------
+    inner
+        The inner experiment.
+    parameters
+        Nested; those of its ingredients under their paths.
+    """
+    own = deepcopy(dict(parameters))
+    updates: dict[str, Any] = {}
+    for ingredient in ingredients_of(inner):
+        if "." not in ingredient.path and ingredient.path in own:
+            updates[ingredient.path] = own.pop(ingredient.path)
+    return {inner.path: own, **updates}
 
 
 def evaluate_config(

@@ -48,6 +48,11 @@ class Interruption:
                 self._before[number] = signal.signal(number, self._ask_for_the_end)
         return self
 
+    def take_back(self) -> None:
+        """Handle signals again, after something like ``ray.init`` has taken them over."""
+        for number in self._before:
+            signal.signal(number, self._ask_for_the_end)
+
     def __exit__(self, *exception: object) -> None:
         """Leave signals to whom they were left before."""
         for number, handler in self._before.items():

@@ -26,6 +26,7 @@ TUNE_NAMES = frozenset(
         "iterations_since_restore",
         "node_ip",
         "pid",
+        "run_config",
         "run_id",
         "should_checkpoint",
         "status",

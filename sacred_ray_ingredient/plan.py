@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,11 +15,14 @@ from sacred_ray_ingredient.checks import InnerRequest, inner_mistakes, missing_c
 from sacred_ray_ingredient.errors import ConfigMistakes, InnerImportError, ResolverError
 from sacred_ray_ingredient.inner import (
     InnerReference,
+    as_outer_updates,
     collect_updates,
     evaluate_config,
+    has_own_named_configs,
     reference_to,
 )
 from sacred_ray_ingredient.mongo.sources import config_mistakes
+from sacred_ray_ingredient.nested import merge
 from sacred_ray_ingredient.resolved_config import TrialResolver
 from sacred_ray_ingredient.resolvers import Resolver, parse_dependent
 from sacred_ray_ingredient.search_space import Sampler, SearchSpace, parse_search_space
@@ -85,8 +88,9 @@ class SweepPlan:
         The inner experiment.
     reference
         Where workers find it.
-    updates
-        What the user changed of it for all trials.
+    updates_of
+        Computes what the user changed of it for all trials; the argument is the parameters of a
+        trial, on which named configs of the inner experiment can depend.
     settings
         The entries of ``ray``.
     space
@@ -103,7 +107,7 @@ class SweepPlan:
     exp_name: str
     inner: Experiment
     reference: InnerReference
-    updates: Mapping[str, Any]
+    updates_of: Callable[[Mapping[str, Any]], Mapping[str, Any]]
     settings: SweepSettings
     space: SearchSpace
     resolvers: Sequence[Resolver]
@@ -124,7 +128,7 @@ class SweepPlan:
     def trial_resolver(self) -> TrialResolver:
         """Completes samples to trials."""
         return TrialResolver(
-            self.updates,
+            self.updates_of,
             self.resolvers,
             self.outer_seed,
             lambda updates: evaluate_config(self.inner, updates),
@@ -186,7 +190,7 @@ def make_plan(outer: Experiment, inner: Experiment, request: OuterRequest) -> Sw
         exp_name=settings.exp_name or outer.path,
         inner=inner,
         reference=reference,
-        updates=updates,
+        updates_of=_updates_of(outer, inner, request, updates),
         settings=settings,
         space=space,
         resolvers=resolvers,
@@ -195,6 +199,19 @@ def make_plan(outer: Experiment, inner: Experiment, request: OuterRequest) -> Sw
     )
     _try_resolvers(plan)
     return plan
+
+
+def _updates_of(
+    outer: Experiment, inner: Experiment, request: OuterRequest, updates: Mapping[str, Any]
+) -> Callable[[Mapping[str, Any]], Mapping[str, Any]]:
+    if not has_own_named_configs(inner, request.named_configs):
+        return lambda parameters: updates
+
+    def updates_of(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+        given = merge(request.config_updates, as_outer_updates(inner, parameters))
+        return collect_updates(outer, inner, given, request.named_configs)
+
+    return updates_of
 
 
 def trial_options(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from sacred.run import Run
 
-from sacred_ray_ingredient.record.reconcile import close_dead_runs
+from sacred_ray_ingredient.record.reconcile import close_dead_runs, telling_of_outages
 from sacred_ray_ingredient.record.target import RecordTarget
 from sacred_ray_ingredient.summary import value_of
 from sacred_ray_ingredient.tasks import TrialOutcome
@@ -73,6 +73,11 @@ class SweepProgress:
             last[index] = outcome
         return list(last.values())
 
+    @property
+    def completed(self) -> list[TrialOutcome]:
+        """The trials whose last attempt completed."""
+        return [outcome for outcome in self.trials if outcome.status == "COMPLETED"]
+
     def trial_started(self, outcome: TrialOutcome) -> None:
         """Keep an attempt that has begun."""
         self._outcomes[outcome.index, outcome.attempt] = outcome
@@ -80,19 +85,20 @@ class SweepProgress:
     def trial_died(self, outcome: TrialOutcome, will_retry: bool) -> None:
         """Keep and tell an attempt that failed; its document is closed if it could not be."""
         if self._target.address is not None:
-            closed = close_dead_runs(
-                self._target.runs(),
-                self._sweep_id,
-                "FAILED",
-                f"Trial {outcome.index} ended without a word: {outcome.error}.",
-                outcome.index,
-            )
-            if outcome.run_id is None and closed:
-                outcome.run_id = closed[-1]
+            with telling_of_outages(self._say):
+                closed = close_dead_runs(
+                    self._target.runs(),
+                    self._sweep_id,
+                    outcome.status,
+                    f"Trial {outcome.index} could not write its own end: {outcome.error}.",
+                    outcome.index,
+                )
+                if outcome.run_id is None and closed:
+                    outcome.run_id = closed[-1]
         self._outcomes[outcome.index, outcome.attempt] = outcome
-        self._tell(outcome, " and is tried again" if will_retry else "", important=True)
         if not will_retry:
             self._log_throughput()
+        self._tell(outcome, " and is tried again" if will_retry else "", important=True)
 
     def trial_finished(self, outcome: TrialOutcome) -> None:
         """Keep and tell an attempt that came to its end."""

@@ -12,6 +12,9 @@ from sacred_ray_ingredient.plan import SweepPlan
 from sacred_ray_ingredient.record.observer import RunObserver
 from sacred_ray_ingredient.record.target import RecordTarget
 
+# Sacred's options that record elsewhere, for the sweep and for each trial.
+_RECORDING_OPTIONS = ("--file_storage", "--sql", "--tiny_db", "--s3")
+
 
 def open_record(run: Run, plan: SweepPlan | None, asked: bool) -> RecordTarget:
     """Choose the database of an outer run, check it, and let the run be recorded there.
@@ -81,7 +84,8 @@ def _choose_address(run: Run, asked: bool) -> mongo.MongoAddress | None:
     address = mongo.from_config(run.config["ray"]["mongo"]) or mongo.from_environment(os.environ)
     if address is not None:
         return address
-    if run.observers and not asked:  # -F and the like: the user has said where to record
+    elsewhere = [name for name in _RECORDING_OPTIONS if options.get(name)]
+    if elsewhere and not asked:  # the user has said where to record
         return None
     return mongo.EmbeddedServer(mongo.project_folder()).start()
 

@@ -46,8 +46,8 @@ def final_report(
     if plan.group_by is not None:
         parts.append(_table_text(_group_table(plan, trials)))
     if best:
-        parts.append(_best_config(plan, best[0]))
-    failed = [trial for trial in trials if trial.status == "FAILED"]
+        parts.append(_best_config(best[0]))
+    failed = [trial for trial in trials if trial.error]
     if failed:
         parts.append(_failures(failed))
     counts = ", ".join(f"{n} {status}" for status, n in sorted(count_by_status(trials).items()))
@@ -88,10 +88,8 @@ def _group_table(plan: SweepPlan, trials: Sequence[TrialOutcome]) -> Table:
     return table
 
 
-def _best_config(plan: SweepPlan, best: TrialOutcome) -> str:
-    from sacred_ray_ingredient.sweep import config_of_trial
-
-    config = flatten(config_of_trial(plan, best))
+def _best_config(best: TrialOutcome) -> str:
+    config = flatten(best.config or {**best.parameters, "seed": best.seed})
     listed = "\n".join(f"  {name} = {value!r}" for name, value in sorted(config.items()))
     run_id = "" if best.run_id is None else f", run {best.run_id}"
     return f"Best config (trial {best.index}{run_id}):\n{listed}"
@@ -99,7 +97,8 @@ def _best_config(plan: SweepPlan, best: TrialOutcome) -> str:
 
 def _failures(failed: Sequence[TrialOutcome]) -> str:
     shown = "\n".join(
-        f"  trial {trial.index} (run {trial.run_id}): {trial.error}" for trial in failed[:10]
+        f"  trial {trial.index} (run {trial.run_id}) {trial.status}: {trial.error}"
+        for trial in failed[:10]
     )
     more = f"\n  and {len(failed) - 10} more" if len(failed) > 10 else ""
     return f"Failed trials; the traces are in the record:\n{shown}{more}"

@@ -21,8 +21,9 @@ class TrialResolver:
 
     Parameters
     ----------
-    updates
-        Sweep-wide updates of the inner experiment.
+    updates_of
+        Computes the sweep-wide updates of the inner experiment for parameters of a trial, which
+        named configs of the inner experiment can depend on.
     resolvers
         Dependent parameters, each after those that it reads.
     outer_seed
@@ -31,7 +32,7 @@ class TrialResolver:
         Computes the inner configuration from updates.
     """
 
-    updates: Mapping[str, Any]
+    updates_of: Callable[[Mapping[str, Any]], Mapping[str, Any]]
     resolvers: Sequence[Resolver]
     outer_seed: int
     config_of: Callable[[Mapping[str, Any]], Mapping[str, Any]]
@@ -57,13 +58,14 @@ class TrialResolver:
         ResolverError
             If a dependent parameter cannot be computed from these values.
         """
-        seed = get_path(sampled, "seed", self.updates.get("seed"))
+        seed = get_path(sampled, "seed", self.updates_of(sampled).get("seed"))
         if seed is None:
             seed = derive_seed(self.outer_seed, index)
         with _seeded(seed):
             resolved = self._resolve(merge({"seed": seed}, sampled))
         seed = resolved.get("seed", seed)
-        return TrialTask(index=index, sampled=sampled, resolved=resolved, seed=seed)
+        updates = self.updates_of(merge({"seed": seed}, sampled, resolved))
+        return TrialTask(index, sampled, resolved, seed, updates)
 
     def _resolve(self, sampled: Mapping[str, Any]) -> dict[str, Any]:
         """Compute all dependent parameters, until none changes the configuration of another.
@@ -94,7 +96,8 @@ class TrialResolver:
         resolved = merge(before)
         derived = False
         for resolver in resolvers:
-            given = merge(self.updates, sampled, resolved)
+            parameters = merge(sampled, resolved)
+            given = merge(self.updates_of(parameters), parameters)
             if _is_all_given(resolver, given):
                 config: Mapping[str, Any] = given
             else:

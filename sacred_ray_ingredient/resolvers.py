@@ -162,7 +162,7 @@ def _read_resolver(path: str, value: Any, where: str) -> Resolver:
         raise ConfigMistakes(
             [
                 f"{where} is {show(value)}, which computes nothing; write an expression or "
-                f"'module:function', or put the constant under inner_ex.{path}."
+                f"'module:function', or give the constant as an update of the inner experiment."
             ]
         )
     if _REFERENCE.fullmatch(value):

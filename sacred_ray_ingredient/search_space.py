@@ -226,7 +226,8 @@ def _read_text(text: str, where: str) -> Sampler | str:
         raise ConfigMistakes(
             [
                 f"{wrong}, but {name!r} is no sampler{hint}; if the text itself is meant, give it "
-                "under inner_ex, and a function of other parameters under ray.dependent."
+                "as an update of the inner experiment; a function of other parameters goes under "
+                "ray.dependent."
             ]
         )
     try:

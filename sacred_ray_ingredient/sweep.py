@@ -14,18 +14,22 @@ from sacred.run import Run
 from sacred_ray_ingredient.cluster import ImportProbe, check_resources, connected_ray
 from sacred_ray_ingredient.engines.base import EngineJob
 from sacred_ray_ingredient.errors import MetricNotReported, SweepFailed
-from sacred_ray_ingredient.inner import evaluate_config
 from sacred_ray_ingredient.interruption import Interruption
 from sacred_ray_ingredient.mongo.folder import project_folder
-from sacred_ray_ingredient.nested import get_path, has_path, merge, unflatten
+from sacred_ray_ingredient.nested import get_path, has_path, unflatten
 from sacred_ray_ingredient.plan import SweepPlan, trial_options
 from sacred_ray_ingredient.progress import SweepProgress, settle
 from sacred_ray_ingredient.record.documents import storable
-from sacred_ray_ingredient.record.reconcile import close_dead_runs, recorded_statuses
+from sacred_ray_ingredient.record.observer import recorded_id
+from sacred_ray_ingredient.record.reconcile import (
+    close_dead_runs,
+    recorded_statuses,
+    telling_of_outages,
+)
 from sacred_ray_ingredient.record.target import RecordTarget
 from sacred_ray_ingredient.report import final_report
 from sacred_ray_ingredient.summary import count_by_status, ranked, table_rows, value_of
-from sacred_ray_ingredient.tasks import SweepTask, TrialOutcome
+from sacred_ray_ingredient.tasks import SweepTask
 
 ENGINE = "tune"
 
@@ -65,23 +69,27 @@ def run_sweep(
     settings = plan.settings
     sweep = _task(plan, run, target)
     say(_headline(plan, target))
+    updates = plan.updates_of({})
     for path in plan.parameters:
-        if has_path(plan.updates, path):
-            given = f"{plan.inner.path}.{path}={get_path(plan.updates, path)!r}"
+        if has_path(updates, path):
+            given = f"{plan.inner.path}.{path}={get_path(updates, path)!r}"
             say(f"Note: {given} is replaced in each trial by what the search gives.")
     progress = SweepProgress(
         run, plan.sweep_id, target, settings.metric, settings.mode, plan.total_trials, say
     )
-    interruption = Interruption()
-    try:
-        _run_trials(plan, sweep, progress, interruption)
-    finally:
-        # Whatever happened, the record says of no trial that it runs, and of the sweep what it has.
-        _settle_record(sweep, progress)
-        run.info["sweep"] = _sweep_info(plan, progress)
-    _add_table(run, progress, plan)
-    say(final_report(plan, progress.trials, target, run._id))
-    interruption.raise_if_requested()
+    with Interruption() as interruption:
+        try:
+            _run_trials(plan, sweep, progress, interruption)
+        finally:
+            # Whatever happened, the record says of no trial that it runs, and of the sweep what
+            # it has.
+            _settle_record(sweep, progress, say)
+            run.info["sweep"] = _sweep_info(plan, progress)
+        is_complete = len(progress.completed) == plan.total_trials
+        _add_table(run, progress, plan)
+        say(final_report(plan, progress.trials, target, recorded_id(run)))
+        if not is_complete:  # a Ctrl-C after the last trial has nothing left to end
+            interruption.raise_if_requested()
     return _best_value(plan, progress)
 
 
@@ -91,11 +99,10 @@ def _task(plan: SweepPlan, run: Run, target: RecordTarget) -> SweepTask:
         exp_name=plan.exp_name,
         engine=ENGINE,
         inner=plan.reference,
-        updates=plan.updates,
         options=trial_options(run.meta_info["options"]),
         target=target,
         folder=os.getcwd(),
-        outer_run_id=run._id,
+        outer_run_id=recorded_id(run),
         report_every=plan.settings.report_every,
     )
 
@@ -122,25 +129,34 @@ def _run_trials(
         storage_path=str(Path(settings.storage_path or project_folder() / "tune").absolute()),
     )
     with connected_ray(settings):
+        interruption.take_back()  # Ray has its own way with SIGTERM
         check_resources(settings.resources_per_trial)
-        probe = ImportProbe(plan.reference)
+        probe = ImportProbe(plan.reference, sweep.folder)
         # Importing Tune takes a second, in which the worker can answer.
         from sacred_ray_ingredient.engines.tune import TuneEngine
 
         probe.wait()
-        with interruption:  # only now: Ray handles signals in its own way when it starts
-            TuneEngine().run(
-                job, progress, lambda: interruption.requested() or progress.unreported is not None
-            )
+        interruption.raise_if_requested()
+        TuneEngine().run(
+            job, progress, lambda: interruption.requested() or progress.unreported is not None
+        )
 
 
-def _settle_record(sweep: SweepTask, progress: SweepProgress) -> None:
+def _settle_record(sweep: SweepTask, progress: SweepProgress, say: Callable[[str], None]) -> None:
+    """Make the driver's outcomes and the record agree, in whichever way is the later news."""
     statuses: dict[tuple[int, int], tuple[Any, str]] = {}
     if sweep.target.address is not None:
-        runs = sweep.target.runs()
-        reason = "The sweep ended before this trial did."
-        close_dead_runs(runs, sweep.sweep_id, "INTERRUPTED", reason)
-        statuses = recorded_statuses(runs, sweep.sweep_id)
+        with telling_of_outages(say):
+            runs = sweep.target.runs()
+            recorded = recorded_statuses(runs, sweep.sweep_id)
+            for outcome in progress.attempts:
+                is_open = recorded.get((outcome.index, outcome.attempt), (0, ""))[1] == "RUNNING"
+                if is_open and outcome.status != "RUNNING":  # it could not write its own end
+                    reason = outcome.error or "It came to its end while the database was away."
+                    close_dead_runs(runs, sweep.sweep_id, outcome.status, reason, outcome.index)
+            reason = "The sweep ended before this trial did."
+            close_dead_runs(runs, sweep.sweep_id, "INTERRUPTED", reason)
+            statuses = recorded_statuses(runs, sweep.sweep_id)
     settle(progress.attempts, statuses)
 
 
@@ -176,16 +192,10 @@ def _sweep_info(plan: SweepPlan, progress: SweepProgress) -> dict[str, Any]:
             "trial_index": best[0].index,
             "value": value_of(best[0], settings.metric),
             "metrics": best[0].metrics,
-            "config": config_of_trial(plan, best[0]),
+            "config": best[0].config,
         }
     summary: dict[str, Any] = storable(info)
     return summary
-
-
-def config_of_trial(plan: SweepPlan, outcome: TrialOutcome) -> dict[str, Any]:
-    """Compute the complete configuration that a trial ran with."""
-    parameters = unflatten({**outcome.parameters, "seed": outcome.seed})
-    return evaluate_config(plan.inner, merge(plan.updates, parameters))
 
 
 def _add_table(run: Run, progress: SweepProgress, plan: SweepPlan) -> None:

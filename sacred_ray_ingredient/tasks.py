@@ -28,8 +28,6 @@ class SweepTask:
         What executes the trials.
     inner
         The inner experiment.
-    updates
-        What the user changed of the inner experiment for the whole sweep.
     options
         Sacred's command-line options for each trial.
     target
@@ -46,7 +44,6 @@ class SweepTask:
     exp_name: str
     engine: str
     inner: InnerReference
-    updates: Mapping[str, Any]
     options: Mapping[str, Any]
     target: RecordTarget
     folder: str
@@ -68,6 +65,8 @@ class TrialTask:
         Dependent parameters, nested.
     seed
         Seed of the run.
+    updates
+        What the user changed of the inner experiment for the whole sweep, nested.
     attempt
         Number of the try, from 0.
     """
@@ -76,11 +75,16 @@ class TrialTask:
     sampled: Mapping[str, Any]
     resolved: Mapping[str, Any]
     seed: int
+    updates: Mapping[str, Any] = field(default_factory=dict)
     attempt: int = 0
 
     def parameters(self) -> dict[str, Any]:
         """Return what the trial changes of the sweep-wide configuration, nested."""
         return merge({"seed": self.seed}, self.sampled, self.resolved)
+
+    def config_updates(self) -> dict[str, Any]:
+        """Return all that the trial changes of the inner experiment's defaults, nested."""
+        return merge(self.updates, self.parameters())
 
     def to_config(self) -> dict[str, Any]:
         """Write the trial as a Tune config: its parameters and our own entry."""
@@ -89,6 +93,7 @@ class TrialTask:
             "sampled": dict(self.sampled),
             "resolved": dict(self.resolved),
             "seed": self.seed,
+            "updates": dict(self.updates),
             "attempt": self.attempt,
         }
         return {**self.parameters(), TASK_KEY: own}
@@ -121,6 +126,8 @@ class TrialOutcome:
         Last values by name; ``result`` for a scalar result.
     error
         One line about what went wrong, for a failed trial.
+    config
+        The complete configuration, for a completed trial.
     """
 
     index: int
@@ -131,3 +138,4 @@ class TrialOutcome:
     run_id: int | str | None = None
     metrics: dict[str, float] = field(default_factory=dict)
     error: str | None = None
+    config: dict[str, Any] | None = None

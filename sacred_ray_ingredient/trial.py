@@ -10,13 +10,14 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from sacred import Experiment
 from sacred.host_info import get_host_info
 from sacred.run import Run
 
-from sacred_ray_ingredient.errors import TrialFailed
+from sacred_ray_ingredient.errors import InnerImportError, TrialFailed
+from sacred_ray_ingredient.inner import InnerReference
 from sacred_ray_ingredient.metrics import StepReporter, report_name, result_metrics
-from sacred_ray_ingredient.nested import merge
+from sacred_ray_ingredient.record.documents import storable
+from sacred_ray_ingredient.record.observer import recorded_id
 from sacred_ray_ingredient.tasks import SweepTask, TrialTask
 from sacred_ray_ingredient.values import plain
 
@@ -60,23 +61,12 @@ def run_trial(
     TrialStopped
         If ``report`` raised it; the run is recorded as INTERRUPTED.
     """
-    experiment = sweep.inner.load()
-    updates = merge(sweep.updates, trial.parameters())
-    place = {"node": platform.node(), "pid": os.getpid(), "resources": dict(resources or {})}
-    meta = {"sweep": _sweep_meta(sweep, trial, trial_id)}
     with _in_folder(sweep.folder):
         try:
-            run = experiment._create_run(
-                config_updates=updates,
-                info={"sweep": place},
-                meta_info=meta,
-                options=dict(sweep.options),
-            )
-        except Exception as error:
-            run_id = _record_stillborn(experiment, sweep, updates, meta)
+            run = _make_run(sweep, trial, trial_id, resources or {})
+        except (Exception, SystemExit) as error:
+            run_id = _record_stillborn(sweep, trial, trial_id)
             raise _failed(trial, run_id, "FAILED", error, report) from None
-        # On the run and not on the experiment, which the next trial of this process uses again.
-        sweep.target.observe(run, extra_tags=["trial"])
         reporter = StepReporter(_progress_report(report, run, trial), sweep.report_every)
         _forward_metrics(run, reporter)
         try:
@@ -84,8 +74,47 @@ def run_trial(
         except TrialStopped:
             raise
         except BaseException as error:
-            raise _failed(trial, run._id, run.status, error, report) from None
+            raise _failed(trial, recorded_id(run), run.status, error, report) from None
     report(_final_report(run, reporter, trial))
+
+
+def check_import(inner: InnerReference, folder: str) -> str | None:
+    """Try what each trial begins with.
+
+    Parameters
+    ----------
+    inner
+        The inner experiment.
+    folder
+        Current folder of the driver.
+
+    Returns
+    -------
+    str or None
+        A sentence if the experiment cannot be imported here.
+    """
+    with _in_folder(folder):
+        try:
+            inner.load()
+        except InnerImportError as error:
+            return str(error)
+    return None
+
+
+def _make_run(
+    sweep: SweepTask, trial: TrialTask, trial_id: str | None, resources: Mapping[str, float]
+) -> Run:
+    experiment = sweep.inner.load()
+    place = {"node": platform.node(), "pid": os.getpid(), "resources": dict(resources)}
+    run = experiment._create_run(
+        config_updates=trial.config_updates(),
+        info={"sweep": place},
+        meta_info={"sweep": _sweep_meta(sweep, trial, trial_id)},
+        options=dict(sweep.options),
+    )
+    # On the run and not on the experiment, which the next trial of this process uses again.
+    sweep.target.observe(run, extra_tags=["trial"])
+    return run
 
 
 def _failed(
@@ -118,25 +147,31 @@ def _sweep_meta(sweep: SweepTask, trial: TrialTask, trial_id: str | None) -> dic
     }
 
 
-def _record_stillborn(
-    experiment: Experiment, sweep: SweepTask, updates: Mapping[str, Any], meta: dict[str, Any]
-) -> int | None:
-    """Record a trial that failed before Sacred had a run of it."""
+def _record_stillborn(sweep: SweepTask, trial: TrialTask, trial_id: str | None) -> int | None:
+    """Record a trial that failed before Sacred had a run of it; called while handling why."""
+    trace = traceback.format_exc().splitlines(True)
     if sweep.target.address is None or sweep.options.get("--unobserved"):
         return None
-    carrier = _RunStandIn()
-    observer = sweep.target.observe(carrier, extra_tags=["trial"])
+    observer = sweep.target.observe(_RunStandIn(), extra_tags=["trial"])
+    try:
+        experiment = sweep.inner.load()
+        info = experiment.get_experiment_info()
+        command = experiment.default_command
+        hosts = experiment.additional_host_info
+    except InnerImportError:
+        info = {"name": sweep.inner.attribute, "base_dir": sweep.folder, "sources": []}
+        command, hosts = None, []
     now = datetime.datetime.now(datetime.timezone.utc).replace(tzinfo=None)
     run_id: int = observer.started_event(
-        ex_info=experiment.get_experiment_info(),
-        command=experiment.default_command,
-        host_info=get_host_info(experiment.additional_host_info),
+        ex_info=info,
+        command=command,
+        host_info=get_host_info(hosts),
         start_time=now,
-        config=updates,
-        meta_info={"command": experiment.default_command, "options": sweep.options, **meta},
+        config=trial.config_updates(),
+        meta_info={"options": sweep.options, "sweep": _sweep_meta(sweep, trial, trial_id)},
         _id=None,
     )
-    observer.failed_event(fail_time=now, fail_trace=traceback.format_exc().splitlines(True))
+    observer.failed_event(fail_time=now, fail_trace=trace)
     return run_id
 
 
@@ -168,7 +203,14 @@ def _progress_report(
 
     def report_progress(values: dict[str, Any]) -> None:
         try:
-            report({**values, "run_id": run._id, "attempt": trial.attempt, "status": "RUNNING"})
+            report(
+                {
+                    **values,
+                    "run_id": recorded_id(run),
+                    "attempt": trial.attempt,
+                    "status": "RUNNING",
+                }
+            )
         except TrialStopped:
             run.info["sweep"]["stop_reason"] = "stopped by the sweep"
             raise
@@ -179,7 +221,13 @@ def _progress_report(
 def _final_report(run: Run, reporter: StepReporter, trial: TrialTask) -> dict[str, Any]:
     metrics = {**reporter.latest, **result_metrics(plain(run.result))}
     values = {report_name(name): value for name, value in metrics.items()}
-    return {**values, "run_id": run._id, "attempt": trial.attempt, "status": run.status}
+    return {
+        **values,
+        "run_id": recorded_id(run),
+        "attempt": trial.attempt,
+        "status": run.status,
+        "run_config": storable(run.config),
+    }
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from ray import tune
+from ray.exceptions import RayActorError
 from ray.tune.callback import Callback
 from ray.tune.experiment import Trial
 from ray.tune.stopper import Stopper
@@ -111,10 +112,9 @@ class _ToListener(Callback):
     def _died(self, trial: Trial, will_retry: bool) -> None:
         result = _result_of_attempt(trial)
         outcome = _outcome(trial, result.get("status", "RUNNING"), result)
-        if outcome.status == "RUNNING":
-            # No final report: the worker itself is gone.
+        if outcome.status == "RUNNING":  # without a final report
             outcome.status = "FAILED"
-            outcome.error = "the worker process died"
+            outcome.error = _why(trial)
         self._listener.trial_died(outcome, will_retry)
 
 
@@ -123,6 +123,13 @@ def _result_of_attempt(trial: Trial) -> Mapping[str, Any]:
     result: Mapping[str, Any] = trial.last_result or {}
     task = TrialTask.from_config(trial.config)
     return result if result.get("attempt") == task.attempt else {}
+
+
+def _why(trial: Trial) -> str:
+    error = trial.get_error()
+    if error is None or isinstance(error, RayActorError):
+        return "the worker process died"
+    return str(error).strip().rpartition("\n")[2]
 
 
 def _outcome(trial: Trial, status: str, result: Mapping[str, Any]) -> TrialOutcome:
@@ -137,6 +144,7 @@ def _outcome(trial: Trial, status: str, result: Mapping[str, Any]) -> TrialOutco
         run_id=result.get("run_id"),
         metrics=reported_metrics(result),
         error=result.get("error"),
+        config=result.get("run_config"),
     )
 
 

@@ -159,22 +159,6 @@ def config_mistakes(mongo: Mapping[str, Any]) -> list[str]:
     return mistakes + _name_mistakes(given.get("db_name")) + _login_mistakes(given)
 
 
-def password_mistake(mongo: Any) -> str | None:
-    """Return a sentence if the URL in the config entry ``ray.mongo`` has a password in it.
-
-    Parameters
-    ----------
-    mongo
-        The entry, whatever is wrong with it otherwise.
-    """
-    url = mongo.get("url") if isinstance(mongo, Mapping) else None
-    try:
-        parts = parse_uri(url) if isinstance(url, str) else None
-    except ValueError:  # said by `config_mistakes`
-        return None
-    return _password_in(parts) if parts is not None and parts.has_secret else None
-
-
 def _password_in(parts: Uri) -> str:
     return (
         f"ray.mongo.url, the address of {','.join(parts.hosts)}, has a password in it, which "

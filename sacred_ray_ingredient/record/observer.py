@@ -7,6 +7,7 @@ server cannot refuse, output that is complete for every ending, sources that are
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -48,12 +49,16 @@ class RunObserver(MongoObserver):
 
         self._run = run
         self._tags = list(tags)
+        self._inserted = False
         # The constructor of the class above insists on a client of its own and a database name.
         self.initialize(
             database[collection],
             gridfs.GridFS(database),
             metrics_collection=database["metrics"],
             failure_dir=failure_dir,
+            # Last, so that its id is not handed to the user's own observers, for which it may be
+            # that of an earlier run.
+            priority=-1000,
         )
 
     def started_event(
@@ -67,28 +72,46 @@ class RunObserver(MongoObserver):
         _id: int | None,
     ) -> int:
         """Insert the document of the run; sweep, tags and config are in it from the start."""
-        run_id: int = super().started_event(
+        # Not the id that another observer gave the run: here it may be that of another run.
+        super().started_event(
             ex_info,
             command,
             storable(host_info),
             start_time,
             storable(config),
             storable(meta_info),
-            _id,
+            None,
         )
-        return run_id
+        return self.run_entry["_id"]  # type: ignore[no-any-return]
+
+    @property
+    def run_id(self) -> int | None:
+        """Id of the run in the database; None as long as it is not there."""
+        return self.run_entry["_id"] if self._inserted else None
 
     def insert(self) -> None:
-        """Insert the document with its tags.
+        """Insert the document under the next free whole number, with its tags.
 
         Tags are kept out of the entry afterwards: each save writes the whole entry, and would
         undo what a user changed of the tags in Omniboard meanwhile.
         """
-        self.run_entry["omniboard"] = {"tags": self._tags}
-        try:
-            super().insert()
-        finally:
-            self.run_entry.pop("omniboard")
+        from pymongo.errors import DuplicateKeyError
+
+        while not self._inserted:
+            last = self.runs.find_one({"_id": {"$type": "number"}}, {"_id": 1}, sort=[("_id", -1)])
+            self.run_entry["_id"] = 1 if last is None else int(last["_id"]) + 1
+            try:
+                self.runs.insert_one({**self.run_entry, "omniboard": {"tags": self._tags}})
+            except DuplicateKeyError:  # another process was faster
+                continue
+            self._inserted = True
+
+    def final_save(self, attempts: int) -> None:
+        """Write the end of the run; one that could not be inserted at its start is inserted now."""
+        if self._inserted:
+            super().final_save(attempts)
+        else:
+            self.insert()
 
     def add_to_document(self, entries: Mapping[str, Any], tags: Sequence[str]) -> None:
         """Add to the document of a run that has started.
@@ -100,7 +123,7 @@ class RunObserver(MongoObserver):
         tags
             Added to those that the run has by now.
         """
-        if self.run_entry is None:
+        if not self._inserted:
             self._tags += tags
             return
         changes = {path: storable(value) for path, value in entries.items()}
@@ -114,12 +137,15 @@ class RunObserver(MongoObserver):
     def save_sources(self, ex_info: Mapping[str, Any]) -> list[list[Any]]:
         """Store the source files that the database does not have yet, and refer to all."""
         stored = []
-        for name, digest in ex_info["sources"]:
+        for name, _ in ex_info["sources"]:
             path = os.path.join(ex_info["base_dir"], name)
+            with open(path, "rb") as source:
+                content = source.read()
+            # Of the bytes that are stored: the file may have changed since it was imported.
+            digest = hashlib.md5(content, usedforsecurity=False).hexdigest()
             existing = self.fs.find_one({"filename": path, "metadata.md5": digest})
             if existing is None:
-                with open(path, "rb") as source:
-                    file_id = self.fs.put(source, filename=path, metadata={"md5": digest})
+                file_id = self.fs.put(content, filename=path, metadata={"md5": digest})
             else:
                 file_id = existing._id
             stored.append([name, file_id])
@@ -187,3 +213,11 @@ class RunObserver(MongoObserver):
     def __hash__(self) -> int:
         """Hash by identity."""
         return id(self)
+
+
+def recorded_id(run: Run) -> int | str | None:
+    """Return the id of a run in the database, else the one that another observer gave it."""
+    for observer in run.observers:
+        if isinstance(observer, RunObserver) and observer.run_id is not None:
+            return observer.run_id
+    return run._id  # type: ignore[no-any-return]

@@ -2,8 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+from collections.abc import Callable, Iterator
 from typing import Any
+
+
+@contextlib.contextmanager
+def telling_of_outages(say: Callable[[str], None]) -> Iterator[None]:
+    """Go on with a sweep although the database does not answer, and say so.
+
+    Parameters
+    ----------
+    say
+        Prints a line for the user.
+    """
+    from pymongo.errors import PyMongoError
+
+    try:
+        yield
+    except PyMongoError as error:
+        reason = str(error).partition(",")[0]
+        say(
+            f"The MongoDB of the record does not answer ({type(error).__name__}: {reason}); runs "
+            "that ended meanwhile may still say RUNNING there."
+        )
 
 
 def close_dead_runs(

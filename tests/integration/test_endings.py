@@ -47,7 +47,7 @@ def test_a_sweep_with_failed_trials_is_completed_and_says_so_with_its_exit_code(
 ):
     finished = command(FAULTY, "with", "ray.search_space.ending=['return', 'raise']")
     assert finished.code == 1
-    assert "1 of the sweep's trials failed." in finished.err
+    assert "1 of the sweep's trials did not complete." in finished.err
     sweep = last_sweep()
     assert sweep.outer["status"] == "COMPLETED"
     assert sweep.outer["info"]["sweep"]["counts"] == {"COMPLETED": 1, "FAILED": 1}

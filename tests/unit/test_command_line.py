@@ -117,7 +117,7 @@ class TestExitCodes:
             _run.info["sweep"] = {"counts": {"COMPLETED": 3, "FAILED": 2, "TIMEOUT": 1}}
 
         code, lines = refusal("some_failed", outer=outer_with_main(some_failed))
-        assert (code, lines) == (1, ["3 of the sweep's trials failed."])
+        assert (code, lines) == (1, ["3 of the sweep's trials did not complete."])
 
     def test_of_completed_trials_is_none(self, outer_with_main):
         def all_completed(_run):

@@ -71,7 +71,7 @@ def test_every_entry_of_the_ingredient_is_described():
 
 def test_filling_an_open_entry_is_no_warning(caplog):
     outer = make_outer("outer", unit_ex)
-    updates = {"ray.search_space.lr": [1], "ray.mongo.colour": 2, "unit_ex.optimizer.new": 3}
+    updates = {"ray.search_space.lr": [1], "ray.init_kwargs.colour": 2, "unit_ex.optimizer.new": 3}
     with caplog.at_level(logging.WARNING):
         outer.run("print_config", updates)
     warnings = [record.getMessage() for record in caplog.records]

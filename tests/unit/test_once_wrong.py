@@ -26,7 +26,9 @@ outer_ex = make_outer("outer_ex", unit_ex)
 def _complete(dependent, sampled, functions=None):
     resolvers, mistakes = parse_dependent(dependent, functions)
     assert mistakes == []
-    resolver = TrialResolver({}, resolvers, 1, lambda updates: evaluate_config(unit_ex, updates))
+    resolver = TrialResolver(
+        lambda parameters: {}, resolvers, 1, lambda updates: evaluate_config(unit_ex, updates)
+    )
     return resolver.complete(0, sampled)
 
 

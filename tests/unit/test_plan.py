@@ -44,7 +44,7 @@ class TestPlan:
     def test_is_what_was_asked_for(self):
         made = plan({**SPACE, "num_samples": 7, "exp_name": "mine"}, unit_ex={"env_name": "b"})
         assert made.exp_name == "mine"
-        assert made.updates == {"env_name": "b"}
+        assert made.updates_of({}) == {"env_name": "b"}
         assert made.outer_seed == 42
         assert made.total_trials == 7
         assert made.parameters == ["base_lr"]
@@ -247,7 +247,7 @@ def test_force_takes_entries_that_are_not_known():
     ray = {"search_space": {"unheard_of": [1, 2]}, "dependent": {"new": "unheard_of * 2"}}
     made = plan(ray, force=True, unit_ex={"optimizer": {"another": 1}})
     assert made.parameters == ["unheard_of", "new"]
-    assert made.updates == {"optimizer": {"another": 1}}
+    assert made.updates_of({}) == {"optimizer": {"another": 1}}
 
 
 class TestOptions:

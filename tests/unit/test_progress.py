@@ -121,7 +121,7 @@ def test_the_document_of_a_trial_whose_worker_died_is_closed(make_progress, targ
     assert dead.run_id == 7
     document = database.runs.find_one()
     assert document["status"] == "FAILED"
-    assert document["fail_trace"] == ["Trial 0 ended without a word: the worker was lost.\n"]
+    assert document["fail_trace"] == ["Trial 0 could not write its own end: the worker was lost.\n"]
 
 
 def test_open_attempts_get_the_end_that_the_record_has():

@@ -20,7 +20,10 @@ def make(**ray):
 
 def outcome(index, value, status="COMPLETED", error=None, **parameters):
     metrics = {} if value is None else {"loss": value}
-    return TrialOutcome(index, 0, status, parameters, 7, 100 + index, metrics, error)
+    base_lr = parameters.get("base_lr", 1.0)
+    config = {"base_lr": base_lr, "lr": 2 * base_lr, "env_name": "z", "unit_data": {"size": 3}}
+    config["seed"] = 7
+    return TrialOutcome(index, 0, status, parameters, 7, 100 + index, metrics, error, config)
 
 
 @pytest.fixture
@@ -91,7 +94,7 @@ def test_environments_are_compared():
 def test_failures_are_listed_and_counted(plan, trials):
     trials += [outcome(3 + k, None, "FAILED", "ValueError: broken") for k in range(12)]
     report = final_report(plan, trials, RecordTarget(None), None)
-    assert "  trial 3 (run 103): ValueError: broken\n" in report
+    assert "  trial 3 (run 103) FAILED: ValueError: broken\n" in report
     assert "  and 2 more\n" in report
     assert "Trials: 3 COMPLETED, 12 FAILED (of 3)." in report
 

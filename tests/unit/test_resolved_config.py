@@ -18,7 +18,9 @@ def inner_config(updates):
 def complete(dependent, sampled, updates=(), index=0, config_of=inner_config):
     resolvers, mistakes = parse_dependent(dependent)
     assert mistakes == []
-    return TrialResolver(dict(updates), resolvers, 42, config_of).complete(index, sampled)
+    return TrialResolver(lambda parameters: dict(updates), resolvers, 42, config_of).complete(
+        index, sampled
+    )
 
 
 class TestSeed:

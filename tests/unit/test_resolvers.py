@@ -154,7 +154,7 @@ def test_a_failing_expression_names_parameter_and_text():
     [
         ("lr *", r"ray.dependent.x is 'lr \*', which is no expression"),
         ("[i for i in lr]", "ListComp is not allowed"),
-        (3, "ray.dependent.x is 3, which computes nothing; .* under inner_ex.x"),
+        (3, "ray.dependent.x is 3, which computes nothing; .* as an update of the inner"),
         ([1], "computes nothing"),
         ("x * 2", r"reads itself \(x\)"),
         ("x['y'] * 2", r"reads itself \(x.y\)"),

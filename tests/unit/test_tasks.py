@@ -37,7 +37,6 @@ def test_a_sweep_travels_to_its_workers():
         exp_name="name",
         engine="tune",
         inner=InnerReference("ex", module="module"),
-        updates={"a": 1},
         options={"--force": True},
         target=RecordTarget(MongoAddress("mongodb://unit.test/")),
         folder="/project",

@@ -10,7 +10,7 @@ import pytest
 from sacred import Experiment
 from unit_inner import unit_ex
 
-from sacred_ray_ingredient.errors import InnerImportError, TrialFailed
+from sacred_ray_ingredient.errors import TrialFailed
 from sacred_ray_ingredient.inner import InnerReference
 from sacred_ray_ingredient.record.target import RecordTarget
 from sacred_ray_ingredient.tasks import SweepTask, TrialTask
@@ -66,14 +66,15 @@ def run_one(target, reports):
             exp_name="my_search",
             engine="tune",
             inner=InnerReference(attribute, module=module),
-            updates=named.get("updates", {}),
             options={"--force": True, "--capture": "sys", **named.get("options", {})},
             target=named.get("target", target),
             folder=named.get("folder", os.getcwd()),
             outer_run_id=77,
             report_every=named.get("report_every", 0.0),
         )
-        trial = TrialTask(3, dict(sampled), dict(resolved), seed=11, attempt=1)
+        trial = TrialTask(
+            3, dict(sampled), dict(resolved), 11, updates=named.get("updates", {}), attempt=1
+        )
         run_trial(sweep, trial, report, trial_id="abc", resources={"CPU": 1.0})
 
     return run_one
@@ -117,13 +118,16 @@ class TestCompleted:
         assert document()["info"]["sweep"]["resources"] == {"CPU": 1.0}
         assert document()["omniboard"]["tags"] == ["my_search", "sweep-1", "trial"]
 
-    def test_reports_its_metrics_and_at_the_end_its_result(self, run_one, reports):
+    def test_reports_its_metrics_and_at_the_end_its_result(self, run_one, reports, database):
         run_one("unit_ex", sampled={"base_lr": 2.0})
         common = {"run_id": 1, "attempt": 1}
         assert reports == [
             {"loss": 4.0, "step": 0, "status": "RUNNING", **common},
             {"loss": 2.0, "step": 1, "status": "RUNNING", **common},
-            {"loss": 2.0, "result": 10.0, "status": "COMPLETED", **common},
+            {
+                **{"loss": 2.0, "result": 10.0, "status": "COMPLETED", **common},
+                "run_config": database.runs.find_one()["config"],
+            },
         ]
 
     def test_throttled_reports_still_end_with_the_latest(self, run_one, reports, database):
@@ -193,9 +197,13 @@ class TestFailed:
         assert database.runs.count_documents({}) == 0
         assert reports[-1]["run_id"] is None
 
-    def test_import_is_told_as_it_is(self, run_one):
-        with pytest.raises(InnerImportError, match=r"test_trial:no_such cannot be used"):
+    def test_import_has_a_document_too(self, run_one, database):
+        with pytest.raises(TrialFailed, match=r"test_trial:no_such cannot be used"):
             run_one("no_such")
+        document = database.runs.find_one()
+        assert document["status"] == "FAILED"
+        assert "no_such" in "".join(document["fail_trace"])
+        assert document["meta"]["sweep"]["trial_index"] == 3
 
 
 class TestStopped:
