@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sacred_ray_ingredient.errors import ConfigMistakes, InnerImportError
 from sacred_ray_ingredient.inner import InnerReference
+from sacred_ray_ingredient.interruption import SweepInterrupted
 from sacred_ray_ingredient.settings import SweepSettings
 from sacred_ray_ingredient.trial import check_import
 
@@ -57,6 +59,8 @@ def _start(settings: SweepSettings) -> None:
         raise ConfigMistakes([mistake])
     try:
         ray.init(**_init_arguments(settings))
+    except SystemExit as error:  # Ray's own answer to SIGTERM while it starts
+        raise SweepInterrupted(signal.SIGTERM) from error
     except (ConnectionError, ValueError, TypeError, RuntimeError) as error:
         raise ConfigMistakes(
             [
