@@ -169,7 +169,11 @@ def _explained(
     if isinstance(error, SacredRayError):
         return error
     if isinstance(error, ConfigAddedError):
-        return ConfigMistakes(_all_mistakes(outer, config_updates or {}, named_configs))
+        mistakes = _all_mistakes(outer, config_updates or {}, named_configs)
+        for entry in error.__conflicting_configs__:
+            if not any(entry in mistake for mistake in mistakes):
+                mistakes.insert(0, f"{entry} is no entry that anything in the experiment takes.")
+        return ConfigMistakes(mistakes)
     if isinstance(error, SacredError):
         return ConfigMistakes([str(error)])
     if type(error).__module__.partition(".")[0] == "pymongo":

@@ -109,10 +109,8 @@ def _task(plan: SweepPlan, run: Run, target: RecordTarget) -> SweepTask:
 
 def _headline(plan: SweepPlan, target: RecordTarget) -> str:
     where = "no database" if target.address is None else target.address.describe()
-    return (
-        f"{plan.sweep_id} ({plan.exp_name}): {plan.total_trials} trials of "
-        f"{plan.inner.path}, recorded in {where}"
-    )
+    trials = "1 trial" if plan.total_trials == 1 else f"{plan.total_trials} trials"
+    return f"{plan.sweep_id} ({plan.exp_name}): {trials} of {plan.inner.path}, recorded in {where}"
 
 
 def _run_trials(

@@ -132,7 +132,7 @@ def test_ctrl_c_ends_trials_that_do_not_report(command, last_sweep):
 def test_termination_ends_the_sweep_in_good_order_too(command, last_sweep):
     words = ["ray.search_space.point=[0]", "faulty_ex.seconds=30"]
     process, mark = command.start(FAULTY, "with", *words)
-    _wait_for_line(process, "1 trials")
+    _wait_for_line(process, "1 trial of")
     _wait_for_running_trials(last_sweep, 1)
     os.kill(process.pid, signal.SIGTERM)
     finished = command.finish(process, mark)

@@ -158,3 +158,13 @@ def test_an_entry_and_a_part_of_it_are_not_both_given(capsys):
     with pytest.raises(SystemExit, match="2"):
         _check_updates(["outer", "with", "ray.search_space.a=[1]", "ray.search_space.a.b=[2]"])
     assert "ray.search_space.a and ray.search_space.a.b" in capsys.readouterr().err
+
+
+def test_an_entry_that_only_sacred_refuses_is_refused_in_its_words(capsys):
+    inner = Experiment("closed_ex", save_git_info=False)
+    inner.add_config(extra={}, size=1)
+    inner.main(lambda size: size)
+    outer = make_outer("outer_of_closed", inner)
+    with pytest.raises(SystemExit, match="2"):
+        outer.run_commandline(["outer", "-u", "with", "closed_ex.extra.x=1"])
+    assert "closed_ex.extra.x" in capsys.readouterr().err
