@@ -225,7 +225,7 @@ def as_outer_updates(inner: Experiment, parameters: Mapping[str, Any]) -> dict[s
     for ingredient in ingredients_of(inner):
         if "." not in ingredient.path and ingredient.path in own:
             updates[ingredient.path] = own.pop(ingredient.path)
-    return {inner.path: own, **updates}
+    return {inner.path: own, **updates} if own else updates
 
 
 def evaluate_config(
