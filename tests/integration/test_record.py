@@ -5,11 +5,17 @@ import os
 import signal
 import time
 
+import bson
 import pytest
 
 pytestmark = pytest.mark.integration
 
 POINTS = ("with", "ray.search_space.point=[1, 2]")
+
+
+def _documents(database, before=10**9):
+    """Return the runs up to an id as bytes, in which NaN is equal to itself."""
+    return [bson.encode(run) for run in database.runs.find({"_id": {"$lt": before}})]
 
 
 def test_observers_of_the_users_own_write_where_they_did_and_no_run_is_overwritten(
@@ -19,13 +25,12 @@ def test_observers_of_the_users_own_write_where_they_did_and_no_run_is_overwritt
     for folder in ("runs", "outer_runs"):
         for index in range(1, 6):
             (tmp_path / folder / str(index)).mkdir(parents=True)
-    before = list(database.runs.find())
+    before = _documents(database)
     finished = command("own_observers", *POINTS, cwd=tmp_path)
     assert finished.code == 0, finished.text
     sweep = last_sweep()
     assert sweep.statuses == ["COMPLETED", "COMPLETED"]
-    assert {run["_id"] for run in before}.isdisjoint({trial["_id"] for trial in sweep.trials})
-    assert list(database.runs.find({"_id": {"$lt": sweep.outer["_id"]}})) == before
+    assert _documents(database, before=sweep.outer["_id"]) == before
     files = [json.loads(path.read_text()) for path in (tmp_path / "runs").glob("*/run.json")]
     assert [run["status"] for run in files] == ["COMPLETED", "COMPLETED"]
     assert len(list((tmp_path / "outer_runs").glob("*/run.json"))) == 1
@@ -39,11 +44,11 @@ def test_an_inner_with_a_mongo_observer_of_its_own_has_two_records(
     command.environment["OTHER_MONGO"] = mongo.EmbeddedServer(
         home / ".sacred_ray"
     ).uri_with_password()
-    before = list(database.runs.find())
+    before = _documents(database)
     assert command("own_observers", *POINTS, cwd=tmp_path).code == 0
     sweep = last_sweep()
     assert sweep.statuses == ["COMPLETED", "COMPLETED"]
-    assert list(database.runs.find({"_id": {"$lt": sweep.outer["_id"]}})) == before
+    assert _documents(database, before=sweep.outer["_id"]) == before
     other = database.client["other"].runs
     assert [run["_id"] for run in other.find(sort=[("_id", 1)])] == [1, 2]
 

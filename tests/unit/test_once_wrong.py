@@ -172,7 +172,12 @@ def test_an_entry_that_only_sacred_refuses_is_refused_in_its_words(capsys):
 
 def test_a_named_config_of_the_inner_together_with_one_of_the_outer():
     outer = make_outer("outer_of_both", unit_ex)
-    outer.add_named_config("cheap", {"unit_ex": {"env_name": "c"}, "ray": {"mode": "min"}})
+
+    @outer.named_config
+    def cheap():
+        unit_ex = {"env_name": "c"}
+        ray = {"mode": "min"}
+
     inner_names = [name for name, _ in outer.gather_named_configs() if name.startswith("unit_ex.")]
     config = {"ray": {"search_space": {"base_lr": [1.0, 2.0]}}, "seed": 1}
     plan = make_plan(outer, unit_ex, OuterRequest(config, {}, ["cheap", inner_names[0]]))
