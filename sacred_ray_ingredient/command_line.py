@@ -35,7 +35,7 @@ from sacred_ray_ingredient.inner import (
     unknown_entries,
 )
 from sacred_ray_ingredient.interruption import SweepInterrupted
-from sacred_ray_ingredient.nested import get_path
+from sacred_ray_ingredient.nested import flatten, get_path
 
 _CTRL_C = 130
 # How Sacred begins its complaint about a dotted key within a dictionary.
@@ -131,7 +131,7 @@ def _check_request(
         if not isinstance(config_updates.get(ingredient.path, {}), Mapping)
     ]
     if not mistakes:
-        config = evaluate_config(outer, config_updates, named_configs)
+        config = _computed_config(outer, config_updates, named_configs)
         names = ["seed", *(f"{ingredient.path}.seed" for ingredient in ingredients_of(outer))]
         seeds = {name: get_path(config, name) for name in names}
         mistakes = [
@@ -141,6 +141,23 @@ def _check_request(
         ]
     if mistakes:
         raise ConfigMistakes(mistakes)
+
+
+def _computed_config(
+    outer: Experiment, config_updates: Mapping[str, Any], named_configs: Sequence[str]
+) -> dict[str, Any]:
+    try:
+        return evaluate_config(outer, config_updates, named_configs)
+    except (SacredError, KeyError):  # explained later, as what Sacred itself would raise
+        raise
+    except Exception as error:  # whatever a config scope raises on a value that it cannot use
+        given = ", ".join(f"{path}={value!r}" for path, value in flatten(config_updates).items())
+        raise ConfigMistakes(
+            [
+                f"The configuration cannot be computed from {given or 'its defaults'}: "
+                f"{type(error).__name__}: {error}. -d shows where."
+            ]
+        ) from error
 
 
 def _config_file_mistakes(name: str) -> list[str]:
@@ -172,7 +189,7 @@ def _explained(
         mistakes = _all_mistakes(outer, config_updates or {}, named_configs)
         for entry in error.__conflicting_configs__:
             if not any(entry in mistake for mistake in mistakes):
-                mistakes.insert(0, f"{entry} is no entry that anything in the experiment takes.")
+                mistakes.insert(0, _not_taken(outer, entry))
         return ConfigMistakes(mistakes)
     if isinstance(error, SacredError):
         return ConfigMistakes([str(error)])
@@ -186,6 +203,17 @@ def _explained(
         nested = "{'optimizer': {'lr': ...}} instead of {'optimizer.lr': ...}"
         return ConfigMistakes([f"{error.args[0]}. Write nested dictionaries: {nested}."])
     return None
+
+
+def _not_taken(outer: Experiment, entry: str) -> str:
+    inner = outer.inner_experiment
+    within = entry.removeprefix(f"{inner.path}.")
+    for ingredient in ingredients_of(inner):
+        if within != entry and within.startswith(f"{ingredient.path}."):
+            return (
+                f"{entry} is an entry of the ingredient {ingredient.path!r}: give it as {within}."
+            )
+    return f"{entry} is no entry that anything in the experiment takes."
 
 
 def _all_mistakes(

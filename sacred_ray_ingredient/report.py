@@ -106,7 +106,7 @@ def _failures(failed: Sequence[TrialOutcome]) -> str:
 
 def _where(plan: SweepPlan, target: RecordTarget, outer_run_id: int | str | None) -> str:
     if target.address is None:
-        return "Nothing was recorded in MongoDB."
+        return "Nothing was recorded in MongoDB; -F and the like have recorded where they say."
     return (
         f"Results: {target.address.describe()}; the sweep is run {outer_run_id}, its trials have "
         f"the tag {plan.sweep_id}.\nBrowse them: {target.address.omniboard_command()}"

@@ -212,6 +212,8 @@ def _read_entry(value: Any, where: str) -> Any:
 
 
 def _read_text(text: str, where: str) -> Sampler | str:
+    if not text.strip():
+        raise ConfigMistakes([f"{where} is empty; write a sampler, a list or a value."])
     called = _CALL.fullmatch(text)
     if called is None:
         return text

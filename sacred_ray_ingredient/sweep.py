@@ -108,9 +108,9 @@ def _task(plan: SweepPlan, run: Run, target: RecordTarget) -> SweepTask:
 
 
 def _headline(plan: SweepPlan, target: RecordTarget) -> str:
-    where = "no database" if target.address is None else target.address.describe()
+    where = "recorded in " + target.address.describe() if target.address else "not in MongoDB"
     trials = "1 trial" if plan.total_trials == 1 else f"{plan.total_trials} trials"
-    return f"{plan.sweep_id} ({plan.exp_name}): {trials} of {plan.inner.path}, recorded in {where}"
+    return f"{plan.sweep_id} ({plan.exp_name}): {trials} of {plan.inner.path}, {where}"
 
 
 def _run_trials(

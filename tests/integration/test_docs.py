@@ -44,8 +44,8 @@ def test_there_are_commands_to_run():
 @pytest.mark.parametrize("line", _commands())
 def test_every_command_of_the_docs_runs(command, tmp_path, line):
     for page in DOCS:
-        for code in _blocks(page, "python"):
-            name = re.match(r"# (\w+\.py)\n", code).group(1)
+        for code in [*_blocks(page, "python"), *_blocks(page, "yaml")]:
+            name = re.match(r"# (\w+\.\w+)\n", code).group(1)
             (tmp_path / name).write_text(code)
     words = shlex.split(line, comments=True)[2:]
     folder = tmp_path if words[0].startswith("my_") else ROOT

@@ -184,3 +184,17 @@ def test_a_named_config_of_the_inner_together_with_one_of_the_outer():
     for parameters in ({}, {"base_lr": 1.0}, {"unit_data": {"size": 2}}):
         assert plan.updates_of(parameters)["env_name"]
     assert plan.trial_resolver.complete(0, {"base_lr": 3.0}).parameters()["base_lr"] == 3.0
+
+
+@pytest.mark.parametrize(
+    ("update", "sentence"),
+    [
+        ("unit_ex.base_lr=None", "The configuration cannot be computed from unit_ex.base_lr=None"),
+        ("unit_ex.unit_data.size=4", "unit_ex.unit_data.size is an entry of the ingredient"),
+        ("ray.search_space.lr=", "ray.search_space.lr is empty"),
+    ],
+)
+def test_more_values_that_cannot_be_used_are_a_sentence(update, sentence, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        outer_ex.run_commandline(["outer", "-u", "with", "ray.search_space.steps=[1]", update])
+    assert sentence in capsys.readouterr().err
