@@ -189,7 +189,7 @@ def test_a_named_config_of_the_inner_together_with_one_of_the_outer():
 @pytest.mark.parametrize(
     ("update", "sentence"),
     [
-        ("unit_ex.base_lr=None", "The configuration cannot be computed from unit_ex.base_lr=None"),
+        ("unit_ex.base_lr=None", "unit_ex.base_lr=None: TypeError: unsupported operand"),
         ("unit_ex.unit_data.size=4", "unit_ex.unit_data.size is an entry of the ingredient"),
         ("ray.search_space.lr=", "ray.search_space.lr is empty"),
     ],
