@@ -10,22 +10,26 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sacred_ray_ingredient.checkpoints import Checkpoints as Checkpoints
     from sacred_ray_ingredient.errors import SacredRayError as SacredRayError
     from sacred_ray_ingredient.ingredient import attach as attach
     from sacred_ray_ingredient.ingredient import launch as launch
     from sacred_ray_ingredient.ingredient import make_outer as make_outer
     from sacred_ray_ingredient.ingredient import ray_ingredient as ray_ingredient
+    from sacred_ray_ingredient.resolvers import resolver as resolver
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Checkpoints": "checkpoints",
     "SacredRayError": "errors",
     "attach": "ingredient",
     "launch": "ingredient",
     "make_outer": "ingredient",
     "ray_ingredient": "ingredient",
+    "resolver": "resolvers",
 }
-__all__ = ["SacredRayError", "__version__", "attach", "launch", "make_outer", "ray_ingredient"]
+__all__ = sorted([*_HOMES, "__version__"])
 
 
 def __getattr__(name: str) -> Any:

@@ -15,10 +15,13 @@ from sacred_ray_ingredient.inner import (
     settable_names,
     unknown_entries,
 )
+from sacred_ray_ingredient.nested import flatten, get_path
 from sacred_ray_ingredient.resolvers import Resolver
-from sacred_ray_ingredient.search_space import SearchSpace
+from sacred_ray_ingredient.sampling import Sampling
+from sacred_ray_ingredient.search_space import Case, SearchSpace
 from sacred_ray_ingredient.settings import SweepSettings
 from sacred_ray_ingredient.tasks import TASK_KEY
+from sacred_ray_ingredient.values import show
 
 
 @dataclass(frozen=True)
@@ -31,8 +34,8 @@ class InnerRequest:
         The inner experiment.
     updates
         What the user changed of it for all trials.
-    space
-        The search space, environments and seeds included.
+    sampling
+        What is sampled.
     resolvers
         Dependent parameters.
     settings
@@ -41,15 +44,19 @@ class InnerRequest:
 
     inner: Experiment
     updates: Mapping[str, Any]
-    space: SearchSpace
+    sampling: Sampling
     resolvers: Sequence[Resolver]
     settings: SweepSettings
 
     def parameters(self) -> Iterator[tuple[str, str]]:
         """Yield where each parameter was given, for a sentence, and its dotted path."""
-        for path in self.space.paths():
-            is_env = bool(self.settings.envs) and path == self.settings.env_key
-            yield (f"ray.env_key={path!r}" if is_env else f"ray.search_space.{path}"), path
+        if self.sampling.envs:
+            yield f"ray.env_key={self.sampling.env_key!r}", self.sampling.env_key
+        for path in self.sampling.space.paths():
+            yield f"ray.search_space.{path}", path
+        for number, trial in enumerate(self.sampling.trials):
+            for path in flatten(trial["config_updates"]):
+                yield f"ray.trials[{number}].config_updates.{path}", path
         for resolver in self.resolvers:
             yield f"ray.dependent.{resolver.path}", resolver.path
 
@@ -58,7 +65,7 @@ def missing_content(
     outer: Experiment,
     inner: Experiment,
     settings: SweepSettings,
-    space: SearchSpace,
+    sampling: Sampling,
     resolvers: Sequence[Resolver],
     named_configs: Collection[str],
 ) -> list[str]:
@@ -72,8 +79,8 @@ def missing_content(
         The inner experiment.
     settings
         The entries of ``ray``.
-    space
-        The search space, environments and seeds included.
+    sampling
+        What is sampled.
     resolvers
         Dependent parameters.
     named_configs
@@ -96,7 +103,10 @@ def missing_content(
             "dependent_params needs parameters that are computed from others: give "
             "ray.dependent.NAME='expression', such as ray.dependent.offset='2 * exponent'."
         ]
-    if space.paths() or resolvers:
+    is_more_than_one = sampling.named_configs or sampling.envs or sampling.seeds is not None
+    if sampling.space.paths() or resolvers or sampling.trials or is_more_than_one:
+        return []
+    if sampling.repeat > 1:
         return []
     names = sorted({name for name, _ in outer.gather_named_configs() if "." not in name})
     choice = f"choose a named config ({', '.join(names)}), or " if names else ""
@@ -106,7 +116,7 @@ def missing_content(
     ]
 
 
-def inner_mistakes(request: InnerRequest, force: bool) -> list[str]:
+def inner_mistakes(request: InnerRequest, force: bool) -> tuple[list[str], dict[str, Any]]:
     """Check the parameters of a sweep against those of the inner experiment.
 
     Parameters
@@ -118,25 +128,27 @@ def inner_mistakes(request: InnerRequest, force: bool) -> list[str]:
 
     Returns
     -------
-    list of str
-        A sentence for each mistake.
+    tuple
+        A sentence for each mistake, and the configuration that trials have without the search.
     """
     inner = request.inner
     if inner.default_command is None:
-        return [f"The inner experiment {inner.path!r} has no main function to run."]
+        return [f"The inner experiment {inner.path!r} has no main function to run."], {}
     seed = request.updates.get("seed", 0)
     if not isinstance(seed, int) or seed < 0:
-        return [f"{inner.path}.seed is {seed!r}; it must be a whole number from 0."]
+        return [f"{inner.path}.seed is {seed!r}; it must be a whole number from 0."], {}
     try:
         config = evaluate_config(inner, request.updates)
     except Exception as error:
         return [
             f"The configuration of the inner experiment {inner.path!r} cannot be computed: "
             f"{type(error).__name__}: {error}."
-        ]
+        ], {}
     known = settable_names(inner, config)
     mistakes = [] if force else _unknown_parameters(request, known, config)
-    sampled = {*request.space.samplers, *request.space.constants}
+    mistakes += [] if force else wrong_kinds(request.sampling.space, config)
+    space = request.sampling.space
+    sampled = set(space.paths()) - set(space.functions)
     for resolver in request.resolvers:
         if resolver.path in sampled:
             path = resolver.path
@@ -149,7 +161,7 @@ def inner_mistakes(request: InnerRequest, force: bool) -> list[str]:
         for source, path in request.parameters()
         if path.split(".")[0] == TASK_KEY
     ]
-    return mistakes + _unknown_names_in_expressions(request, known, config)
+    return mistakes + _unknown_names_in_expressions(request, known, config), config
 
 
 def _unknown_parameters(
@@ -171,13 +183,74 @@ def _unknown_names_in_expressions(
     request: InnerRequest, known: Collection[str], config: Mapping[str, Any]
 ) -> list[str]:
     readable = {*known, *(path for _, path in request.parameters())}
+    readers = [
+        (f"ray.dependent.{resolver.path}={resolver.text!r}", resolver.reads or frozenset())
+        for resolver in request.resolvers
+    ]
+    for key, entry in request.sampling.space.entries.items():
+        conditions = [case.condition for case in entry.cases if case.condition is not None]
+        readers += [
+            (f"The condition {condition.text!r} of ray.search_space.{key}", condition.names)
+            for condition in conditions
+        ]
     mistakes = []
-    for resolver in request.resolvers:
-        for name in sorted(resolver.reads or ()):
+    for reader, names in readers:
+        for name in sorted(names):
             if name not in readable and not is_open(name, config):
-                source = f"ray.dependent.{resolver.path}={resolver.text!r} reads {name!r}, which is"
+                source = f"{reader} reads {name!r}, which is"
                 mistakes.append(_unknown(source, name, request.inner, readable))
     return mistakes
+
+
+def wrong_kinds(space: SearchSpace, config: Mapping[str, Any]) -> list[str]:
+    """Find values of another kind than the inner experiment's own: text for a number, say.
+
+    Parameters
+    ----------
+    space
+        The search space.
+    config
+        The inner experiment's configuration without the search.
+
+    Returns
+    -------
+    list of str
+        A sentence for the first such value of each parameter.
+    """
+    mistakes = []
+    for entry in space.entries.values():
+        for case in entry.cases:
+            values = _possible_values(case)
+            for position, path in enumerate(entry.paths):
+                own = _kind(get_path(config, path, None))
+                parts = [value if len(entry.paths) == 1 else value[position] for value in values]
+                wrong = [part for part in parts if {own, _kind(part)} in _DIFFERENT]
+                if wrong:
+                    mistakes.append(
+                        f"ray.search_space.{path} gives {show(wrong[0])}, {_kind(wrong[0])}, where "
+                        f"the inner experiment has {show(get_path(config, path, None))}, {own}; "
+                        "give values of its kind, or -f if it takes others."
+                    )
+    return mistakes
+
+
+_DIFFERENT = ({"a number", "text"}, {"a number", "a list"}, {"a list", "text"})
+
+
+def _possible_values(case: Case) -> list[Any]:
+    if case.sampler is None:
+        return [case.constant]
+    listed = case.sampler.values()
+    return [case.sampler.quantile(0.5)] if listed is None else listed
+
+
+def _kind(value: Any) -> str | None:
+    if isinstance(value, str):
+        return "text"
+    if isinstance(value, (list, tuple)):
+        return "a list"
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return "a number" if is_number else None
 
 
 def _unknown(source: str, path: str, inner: Experiment, known: Collection[str]) -> str:

@@ -36,6 +36,7 @@ from sacred_ray_ingredient.inner import (
 )
 from sacred_ray_ingredient.interruption import SweepInterrupted
 from sacred_ray_ingredient.nested import flatten, get_path
+from sacred_ray_ingredient.tune_files import with_tune_files
 
 _CTRL_C = 130
 # How Sacred begins its complaint about a dotted key within a dictionary.
@@ -73,6 +74,10 @@ def run_commandline(outer: Experiment, argv: str | Sequence[str] | None = None) 
     ) -> Run:
         debug = (arguments.get("options") or {}).get("--debug")
         try:
+            named_configs, files = with_tune_files(outer, named_configs)
+            if files:
+                # The record shows which files the named configs were.
+                arguments["meta_info"] = {**(arguments.get("meta_info") or {}), "tune_files": files}
             _check_request(outer, config_updates or {}, named_configs)
             return sacreds_run(command_name, config_updates, named_configs, **arguments)
         except SweepInterrupted as interruption:

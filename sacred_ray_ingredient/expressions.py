@@ -8,23 +8,24 @@ expression sees dictionary entries only, never attributes or methods of Python o
 from __future__ import annotations
 
 import ast
-import math
-import operator
+import textwrap
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import simpleeval
 
-from sacred_ray_ingredient.errors import ResolverError, did_you_mean
-from sacred_ray_ingredient.values import show
+from sacred_ray_ingredient.bounded import FUNCTIONS, OPERATORS, size
+from sacred_ray_ingredient.draws import DRAWS
+from sacred_ray_ingredient.errors import ConfigMistakes, ResolverError, did_you_mean
+from sacred_ray_ingredient.samplers import Sampler, bind
+from sacred_ray_ingredient.values import LONGEST_LIST, plain, show
 
 _LONGEST_TEXT = 1_000
+_LONGEST_REASON = 500
 _MOST_NODES = 500
 _DEEPEST = 40
-_MOST_BITS = 1_024
-_MOST_ITEMS = 10_000
-_MOST_DIGITS = 300
 
 _SYNTAX = (
     *(ast.Expression, ast.BinOp, ast.UnaryOp, ast.BoolOp, ast.Compare, ast.IfExp, ast.Call),
@@ -34,103 +35,30 @@ _SYNTAX = (
 _KEYWORDS = frozenset({"default", "reverse", "ndigits", "base", "start"})
 
 
-def _items(value: Any, limit: int = _MOST_ITEMS) -> int:
-    """Count what is in a value, nested containers included, giving up above the limit."""
-    if isinstance(value, (str, bytes)):
-        return len(value)
-    if isinstance(value, Mapping):
-        return 2 * _items(list(value.values()), limit)
-    if not isinstance(value, (list, tuple, set, frozenset)):
-        return 1
-    count = 0
-    for item in value:
-        count += 1 + (_items(item, limit - count) if hasattr(item, "__len__") else 0)
-        if count > limit:
-            break
-    return count
-
-
-def _multiply(left: Any, right: Any) -> Any:
-    integers = isinstance(left, int) and isinstance(right, int)
-    if integers and left.bit_length() + right.bit_length() > _MOST_BITS:
-        raise ResolverError("the result is too large a number")
-    for repeated, times in ((left, right), (right, left)):
-        repeats = hasattr(repeated, "__len__") and isinstance(times, int)
-        if repeats and _items(repeated) * times > _MOST_ITEMS:
-            raise ResolverError("the result is too long")
-    return left * right
-
-
-def _add(left: Any, right: Any) -> Any:
-    if hasattr(left, "__len__") and _items(left) + _items(right) > _MOST_ITEMS:
-        raise ResolverError("the result is too long")
-    return left + right
-
-
-def _modulo(left: Any, right: Any) -> Any:
-    if isinstance(left, (str, bytes)):
-        raise ResolverError("text cannot be formatted with %")
-    return left % right
-
-
-def _power(base: Any, exponent: Any) -> Any:
-    integers = isinstance(base, int) and isinstance(exponent, int)
-    if integers and base.bit_length() * exponent > _MOST_BITS:
-        raise ResolverError("the result is too large a number")
-    try:
-        result = base**exponent
-    except OverflowError as error:
-        raise ResolverError("the result is too large a number") from error
-    if isinstance(result, complex):
-        raise ResolverError(f"{base} ** {exponent} is no real number")
-    return result
-
-
-def _round(number: Any, ndigits: int | None = None) -> Any:
-    # Python computes 10 ** -ndigits for an integer, however large that is.
-    if ndigits is not None and abs(ndigits) > _MOST_DIGITS:
-        raise ResolverError(f"cannot round to {ndigits} digits")
-    return round(number, ndigits)
-
-
-_OPERATORS: dict[type[ast.AST], Callable[..., Any]] = {
-    ast.Add: _add,
-    ast.Sub: operator.sub,
-    ast.Mult: _multiply,
-    ast.Div: operator.truediv,
-    ast.FloorDiv: operator.floordiv,
-    ast.Mod: _modulo,
-    ast.Pow: _power,
-    ast.UAdd: operator.pos,
-    ast.USub: operator.neg,
-    ast.Not: operator.not_,
-    ast.Eq: operator.eq,
-    ast.NotEq: operator.ne,
-    ast.Lt: operator.lt,
-    ast.LtE: operator.le,
-    ast.Gt: operator.gt,
-    ast.GtE: operator.ge,
-    ast.Is: operator.is_,
-    ast.IsNot: operator.is_not,
-    ast.In: lambda item, container: item in container,
-    ast.NotIn: lambda item, container: item not in container,
-}
-FUNCTIONS: dict[str, Callable[..., Any]] = {
-    **{"abs": abs, "min": min, "max": max, "round": _round, "int": int, "float": float},
-    **{"str": str, "bool": bool, "len": len, "sum": sum, "sorted": sorted},
-    **{"sqrt": math.sqrt, "exp": math.exp, "log": math.log, "log2": math.log2},
-    **{"log10": math.log10, "floor": math.floor, "ceil": math.ceil},
-}
-
-
 class _Evaluator(simpleeval.EvalWithCompoundTypes):
     """simpleeval without what it offers beyond the checked syntax."""
 
-    def __init__(self, values: Mapping[str, Any]) -> None:
-        super().__init__(operators=_OPERATORS, functions=dict(FUNCTIONS), names=values)
-        self.functions = FUNCTIONS
+    def __init__(
+        self, values: Mapping[str, Any], draw: Callable[[Sampler], Any] | None, where: str
+    ) -> None:
+        super().__init__(operators=OPERATORS, functions=dict(FUNCTIONS), names=values)
+        self._draw = draw
+        self._where = where
         allowed = {kind: run for kind, run in self.nodes.items() if kind in _SYNTAX}
         self.nodes: dict[Any, Callable[..., Any]] = allowed
+
+    def _check_disallowed_items(self, item: Any) -> None:
+        """Do not walk through every value: none can be called or asked for attributes here."""
+
+    def _eval_call(self, node: ast.Call) -> Any:
+        name = node.func.id if isinstance(node.func, ast.Name) else ""
+        positional = [self._eval(argument) for argument in node.args]
+        keywords = {str(keyword.arg): self._eval(keyword.value) for keyword in node.keywords}
+        if name not in DRAWS:
+            return FUNCTIONS[name](*positional, **keywords)
+        if self._draw is None:
+            raise ResolverError(f"there is no trial to draw {name!r} for")
+        return self._draw(bind(name, plain(positional), plain(keywords), self._where))
 
     def _eval_name(self, node: ast.Name) -> Any:
         return _entry(self.names, node.id, node.id)
@@ -169,15 +97,18 @@ class Expression:
         Config path that it comes from, for the sentences.
     names : frozenset of str
         Dotted config entries that it reads, each as far as it is spelled out.
+    draws : bool
+        Whether it draws random numbers.
     """
 
     text: str
     source: str
     names: frozenset[str]
     tree: ast.expr = field(repr=False, compare=False)
+    draws: bool = False
 
     @classmethod
-    def parse(cls, text: str, source: str) -> Expression:
+    def parse(cls, text: str, source: str, draws: bool = False) -> Expression:
         """Check a text and make an expression of it.
 
         Parameters
@@ -186,6 +117,8 @@ class Expression:
             The expression.
         source
             Config path that it comes from, for the sentences.
+        draws
+            Whether it can draw random numbers.
 
         Raises
         ------
@@ -193,63 +126,97 @@ class Expression:
             Where the text is no expression, or uses what is not allowed.
         """
         where = f"{source} is {show(text)}"
-        if len(text) > _LONGEST_TEXT:
-            raise ResolverError(
-                f"{where}, {len(text):,} characters long; an expression has at most "
-                f"{_LONGEST_TEXT:,}: write a function and give 'module:function'."
-            )
-        try:
-            tree = ast.parse(text.strip(), mode="eval").body
-        except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
-            found = error.msg if isinstance(error, SyntaxError) else "too deeply nested"
-            raise ResolverError(
-                f"{where}, which is no expression ({found}); write one such as 'lr * 2'."
-            ) from error
-        problem = _problem(tree)
-        if problem is not None:
-            raise ResolverError(f"{where}, but {problem}.")
-        return cls(text, source, frozenset(_names(tree)), tree)
+        tree = parse_tree(text, where)
+        for node in [tree, *_below(tree)]:
+            problem = _node_problem(node, draws)
+            if problem is not None:
+                raise ResolverError(f"{where}, but {problem}.")
+        draws = any(
+            isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in DRAWS
+            for node in ast.walk(tree)
+        )
+        return cls(text, source, frozenset(_names(tree)), tree, draws)
 
-    def evaluate(self, values: Mapping[str, Any]) -> Any:
+    def evaluate(
+        self, values: Mapping[str, Any], draw: Callable[[Sampler], Any] | None = None
+    ) -> Any:
         """Compute the expression.
 
         Parameters
         ----------
         values
             The config, nested.
+        draw
+            Draws a value from a sampler; called in the order in which the expression is
+            computed.
 
         Raises
         ------
         ResolverError
             Where it reads what is not there, or cannot be computed.
         """
-        evaluator = _Evaluator(values)
+        where = f"{self.source} is {show(self.text)}"
+        evaluator = _Evaluator(values, draw, where)
         try:
-            return evaluator.eval(self.text, previously_parsed=self.tree)
-        except (
-            *(ResolverError, simpleeval.InvalidExpression, ArithmeticError, LookupError),
-            *(TypeError, ValueError, AttributeError, MemoryError, RecursionError),
-        ) as error:
-            raise ResolverError(
-                f"{self.source} is {show(self.text)}, which cannot be computed: {error}."
-            ) from error
+            result = evaluator.eval(self.text, previously_parsed=self.tree)
+            if size(result, LONGEST_LIST) > LONGEST_LIST:
+                raise ResolverError("the result is too long")
+        except ConfigMistakes as error:
+            raise ResolverError(str(error)) from error
+        except Exception as error:
+            # The config can hold objects of any kind, whose operators can raise anything.
+            reason = textwrap.shorten(str(error), _LONGEST_REASON, placeholder=" ...")
+            raise ResolverError(f"{where}, which cannot be computed: {reason}.") from error
+        return result
 
 
-def _problem(tree: ast.expr) -> str | None:
-    """Tell the first thing that an expression must not contain."""
+def parse_tree(text: str, where: str) -> ast.expr:
+    """Parse a text that may be an expression, of a size that is safe to walk through.
+
+    Parameters
+    ----------
+    text
+        The expression.
+    where
+        Beginning of the sentences: where it comes from, and the text.
+
+    Raises
+    ------
+    ResolverError
+        Where the text is no expression or too large.
+    """
+    if len(text) > _LONGEST_TEXT:
+        raise ResolverError(
+            f"{where}, {len(text):,} characters long; an expression has at most "
+            f"{_LONGEST_TEXT:,}: write a function and give 'module:function'."
+        )
+    try:
+        with warnings.catch_warnings():
+            # What Python finds strange, such as "'\\d'", would be printed again and again.
+            warnings.simplefilter("ignore")
+            tree = ast.parse(text.strip(), mode="eval").body
+    except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
+        found = error.msg if isinstance(error, SyntaxError) else str(error) or "too deeply nested"
+        raise ResolverError(
+            f"{where}, which is no expression ({found}); write one such as 'lr * 2'."
+        ) from error
     level: list[ast.AST] = [tree]
     count = depth = 0
     # Level by level and not recursively, so that a deep tree is refused and not walked.
     while level:
         count, depth = count + len(level), depth + 1
         if count > _MOST_NODES or depth > _DEEPEST:
-            return "it is too large; write a function and give 'module:function'"
-        for node in level:
-            problem = _node_problem(node)
-            if problem is not None:
-                return problem
-        level = [child for node in level for child in _children(node)]
-    return None
+            raise ResolverError(
+                f"{where}, but it is too large; write a function and give 'module:function'."
+            )
+        level = [child for node in level for child in ast.iter_child_nodes(node)]
+    return tree
+
+
+def _below(node: ast.AST) -> Iterable[ast.AST]:
+    for child in _children(node):
+        yield child
+        yield from _below(child)
 
 
 def _children(node: ast.AST) -> Iterable[ast.AST]:
@@ -258,9 +225,9 @@ def _children(node: ast.AST) -> Iterable[ast.AST]:
     return (child for child in ast.iter_child_nodes(node) if child is not called)
 
 
-def _node_problem(node: ast.AST) -> str | None:
+def _node_problem(node: ast.AST, draws: bool) -> str | None:
     if isinstance(node, ast.Call):
-        return _call_problem(node)
+        return _call_problem(node, draws)
     if isinstance(node, ast.Name) and node.id.startswith("_"):
         return f"{node.id!r} starts with an underscore, which no config entry may here"
     if isinstance(node, ast.Attribute) and node.attr.startswith("_"):
@@ -271,7 +238,7 @@ def _node_problem(node: ast.AST) -> str | None:
         return f"{show(node.value)} is neither a number nor text"
     if isinstance(node, ast.Dict) and None in node.keys:
         return "'**' cannot be used in a table"
-    if type(node) not in _SYNTAX and type(node) not in _OPERATORS:
+    if type(node) not in _SYNTAX and type(node) not in OPERATORS:
         return (
             f"{type(node).__name__} is not allowed in an expression; "
             "write a function and give 'module:function'"
@@ -279,15 +246,24 @@ def _node_problem(node: ast.AST) -> str | None:
     return None
 
 
-def _call_problem(node: ast.Call) -> str | None:
-    listed = ", ".join(FUNCTIONS)
+def _call_problem(node: ast.Call, draws: bool) -> str | None:
+    known = (*FUNCTIONS, *DRAWS) if draws else tuple(FUNCTIONS)
+    listed = ", ".join(known)
     if not isinstance(node.func, ast.Name):
         return f"{ast.unparse(node.func)!r} cannot be called; only these functions can: {listed}"
-    if node.func.id not in FUNCTIONS:
-        hint = did_you_mean(node.func.id, FUNCTIONS)
-        return f"there is no function {node.func.id!r}{hint}; there are: {listed}"
-    wrong = next((str(k.arg) for k in node.keywords if k.arg not in _KEYWORDS), None)
-    return None if wrong is None else f"{node.func.id} takes no argument {wrong!r} here"
+    name = node.func.id
+    if name in DRAWS and not draws:
+        return f"{name!r} draws a random number, which only expressions of ray.dependent can"
+    if name not in known:
+        return f"there is no function {name!r}{did_you_mean(name, known)}; there are: {listed}"
+    given = [keyword.arg for keyword in node.keywords]
+    if None in given:
+        return f"'**' cannot be used in a call of {name}"
+    twice = next((argument for argument in given if given.count(argument) > 1), None)
+    if twice is not None:
+        return f"{name} gets the argument {twice!r} twice"
+    wrong = next((argument for argument in given if argument not in _KEYWORDS), None)
+    return None if wrong is None or name in DRAWS else f"{name} takes no argument {wrong!r} here"
 
 
 def _names(node: ast.AST) -> Iterable[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
+import sys
 import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -31,9 +32,20 @@ ray_ingredient = Ingredient("ray")
 def _default_config() -> None:
     search_space = {}  # parameters of the inner experiment, each a sampler or a list of values
     dependent = {}  # parameters computed from the others, each an expression or module:function
-    metric = "result"  # what trials are compared by: a logged metric, or the returned result
+    named_configs = []  # named configs of the inner experiment to search over, as alternatives
+    trials = []  # trials one by one, instead of a space: their named_configs and config_updates
+    metric = "result"  # what trials are compared by: a logged metric, or the result; or several
     mode = "max"  # whether the highest or the lowest value is the best: max or min
     num_samples = None  # samples of the space, each over its whole grid; None: 1, random space 10
+    repeat = 1  # how often each configuration is run, with other seeds; its mean counts
+    evaluate_best = 0  # how often the best configuration is run at the end, with fresh seeds
+    search_alg = None  # what chooses the samples, with its arguments; None: random and grid search
+    points_to_evaluate = []  # points of the space to begin with
+    warm_start = None  # earlier sweeps whose results the searcher is told: sweep id, or several
+    scheduler = None  # what ends or changes trials while they run, with its arguments
+    stop = None  # when a trial ends: values of metrics, plateau, or module:function
+    time_budget_s = None  # longest time for the whole search, in seconds
+    trial_timeout_s = None  # longest time for a trial, in seconds
     envs = []  # environments for multi_env_eval: every one is run, and summarised
     env_key = "env_name"  # parameter of the inner experiment that picks the environment
     seeds = None  # seeds for every point of the space: how many, or a list; None: one per trial
@@ -44,7 +56,7 @@ def _default_config() -> None:
     init_kwargs = {}  # further arguments of ray.init
     storage_path = None  # folder for Tune's own files; None: in the project folder .sacred_ray
     exp_name = None  # name of the search, a tag of its runs; None: that of the outer experiment
-    report_every = 1.0  # shortest time between two reports of a trial to Tune, in seconds
+    report_every = None  # seconds between reports to Tune; None: 1, or 0 with scheduler or stop
     # MongoDB of the record; without url: SACRED_MONGO_URL, or the project's own server
     mongo = {"url": None, "db_name": None, "password_file": None, "password_env": None}
 
@@ -79,8 +91,15 @@ def dependent_params() -> None:
 
 
 @ray_ingredient.capture
-def _open_entries(
-    search_space: Any, dependent: Any, resources_per_trial: Any, init_kwargs: Any, mongo: Any
+def _open_entries(  # noqa: PLR0913
+    search_space: Any,
+    dependent: Any,
+    search_alg: Any,
+    scheduler: Any,
+    stop: Any,
+    resources_per_trial: Any,
+    init_kwargs: Any,
+    mongo: Any,
 ) -> None:
     """Make entries below these settable: Sacred allows it for arguments of captured functions."""
 
@@ -170,6 +189,15 @@ def attach(outer: Experiment, inner: Experiment, main: bool = True) -> Experimen
     outer.ingredients = list(outer.ingredients)
     outer.ingredients += [entry for entry in needed if entry not in outer.ingredients]
     _register(outer, inner)
+
+    @outer.command(unobserved=True)
+    def preview(_run: Run) -> None:
+        """Show the trials that a sweep would have, without running any."""
+        from sacred_ray_ingredient.plan import OuterRequest, make_plan
+        from sacred_ray_ingredient.preview import preview as preview_of
+
+        sys.stdout.write(preview_of(make_plan(outer, inner, OuterRequest.of_run(_run))) + "\n")
+
     if main:
 
         @outer.main
@@ -224,7 +252,7 @@ def _prepare(outer: Experiment, inner: Experiment, run: Run) -> None:
         With what is wrong; nothing has been started or recorded then.
     """
     from sacred_ray_ingredient.plan import OuterRequest, make_plan
-    from sacred_ray_ingredient.recording import open_record
+    from sacred_ray_ingredient.recording import open_record, with_earlier_results
 
     options = run.meta_info["options"]
     record = options.pop("--record")
@@ -243,6 +271,8 @@ def _prepare(outer: Experiment, inner: Experiment, run: Run) -> None:
     run.sweep_plan = plan() if is_sweep else None
     run.make_sweep_plan = plan
     run.record_target = open_record(run, run.sweep_plan, record["asked"])
+    if run.sweep_plan is not None:
+        run.sweep_plan = with_earlier_results(run.sweep_plan, run.record_target)
     run.config["ray"] |= _as_text(run.config["ray"])
 
 
@@ -250,6 +280,7 @@ def _as_text(ray_config: dict[str, Any]) -> dict[str, Any]:
     """Return the entries that can hold Python objects as they are stored, in the grammar's text."""
     from sacred_ray_ingredient.resolvers import reference_text
     from sacred_ray_ingredient.search_space import parse_search_space
+    from sacred_ray_ingredient.stop_rules import parse_stop
 
     space, mistakes = parse_search_space(ray_config["search_space"])
     if mistakes:  # said when the sweep is launched; the record shows what was given
@@ -258,7 +289,13 @@ def _as_text(ray_config: dict[str, Any]) -> dict[str, Any]:
         path: reference_text(value) if callable(value) else value
         for path, value in flatten(ray_config["dependent"]).items()
     }
-    return {"search_space": space.text(), "dependent": unflatten(dependent)}
+    rules, _ = parse_stop(ray_config["stop"])
+    is_function = callable(ray_config["stop"])
+    return {
+        "search_space": space.text(),
+        "dependent": unflatten(dependent),
+        **({"stop": rules[0].text} if is_function and rules else {}),
+    }
 
 
 def launch(run: Run, say: Callable[[str], None] = print) -> float:

@@ -88,6 +88,14 @@ class StepReporter:
     every_s
         Shortest time between two reports, in seconds; 0 reports every step. The steps between
         are only in the record.
+    metric
+        What trials are compared by; a step with it is reported as soon as its names are
+        complete, others when the next step begins. None: every step as soon as it is complete.
+    expected
+        Names of an earlier step with the metric, as of the trial before in the same process; is
+        kept up to date.
+    is_urgent
+        Tells whether the next report must not be left out.
     clock
         Returns seconds; for tests.
 
@@ -95,22 +103,29 @@ class StepReporter:
     ----------
     latest : dict
         The last value of every metric logged so far.
+    step : int or None
+        The last step.
     """
 
     def __init__(
         self,
         report: Callable[[dict[str, Any]], None],
         every_s: float = 0.0,
+        metric: str | None = None,
+        expected: set[str] | None = None,
+        is_urgent: Callable[[], bool] = lambda: False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.latest: dict[str, float] = {}
+        self.step: int | None = None
         self._report = report
         self._every_s = every_s
+        self._metric = metric
+        self._expected = set() if expected is None else expected
+        self._is_urgent = is_urgent
         self._clock = clock
         self._last_report = float("-inf")
-        self._step: int | None = None
         self._pending: set[str] = set()
-        self._names_of_step: frozenset[str] = frozenset()
 
     def log(self, name: str, value: Any, step: int) -> None:
         """Take one logged scalar; may report the step before it, or its own.
@@ -126,20 +141,22 @@ class StepReporter:
         """
         if not _is_number(value):
             return
-        if self._pending and (step != self._step or name in self._pending):
+        if self._pending and (step != self.step or name in self._pending):
             self._complete_step()
-        self._step = step
+        self.step = step
         self._pending.add(name)
         self.latest[name] = float(value)
-        if self._names_of_step and self._pending >= self._names_of_step:
+        if self._expected and self._pending >= self._expected:
             self._complete_step()
 
     def _complete_step(self) -> None:
-        self._names_of_step = frozenset(self._pending)
+        if self._metric is None or self._metric in self._pending:
+            self._expected.clear()
+            self._expected.update(self._pending)
         self._pending.clear()
         now = self._clock()
-        if now - self._last_report < self._every_s:
+        if now - self._last_report < self._every_s and not self._is_urgent():
             return
         self._last_report = now
         values = {report_name(name): value for name, value in self.latest.items()}
-        self._report({**values, "step": self._step})
+        self._report({**values, "step": self.step})

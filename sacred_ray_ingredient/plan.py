@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import os
+import itertools
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sacred import Experiment
 from sacred.run import Run
 
+from sacred_ray_ingredient.checkpoints import has_checkpoints
 from sacred_ray_ingredient.checks import InnerRequest, inner_mistakes, missing_content
+from sacred_ray_ingredient.choices import Choice
 from sacred_ray_ingredient.errors import ConfigMistakes, InnerImportError, ResolverError
 from sacred_ray_ingredient.inner import (
     InnerReference,
@@ -21,27 +23,22 @@ from sacred_ray_ingredient.inner import (
     has_own_named_configs,
     reference_to,
 )
+from sacred_ray_ingredient.listed_trials import as_outer_names, parse_named_configs, parse_trials
 from sacred_ray_ingredient.mongo.sources import config_mistakes
-from sacred_ray_ingredient.nested import merge
+from sacred_ray_ingredient.nested import flatten, merge
+from sacred_ray_ingredient.points import point_values, points_mistakes
 from sacred_ray_ingredient.resolved_config import TrialResolver
 from sacred_ray_ingredient.resolvers import Resolver, parse_dependent
-from sacred_ray_ingredient.search_space import Sampler, SearchSpace, parse_search_space
+from sacred_ray_ingredient.samplers import Sampler
+from sacred_ray_ingredient.sampling import NAMED_CONFIGS, Sampling
+from sacred_ray_ingredient.schedulers import parse_scheduler, scheduler_mistakes
+from sacred_ray_ingredient.search_space import SearchSpace, parse_search_space
+from sacred_ray_ingredient.searcher_checks import searcher_mistakes
+from sacred_ray_ingredient.searchers import parse_search_alg
+from sacred_ray_ingredient.seeds import seed_values
 from sacred_ray_ingredient.settings import RANDOM_SEARCH_SAMPLES, SweepSettings, read_settings
+from sacred_ray_ingredient.stop_rules import StopRule, parse_stop
 
-# Options of Sacred that concern the outer run alone.
-_OPTIONS_OF_THE_SWEEP = {
-    "--enforce_clean",
-    "--help",
-    "--id",
-    "--mongo_db",
-    "--pdb",
-    "--print-config",
-    "--print_config",
-    "--priority",
-    "--queue",
-    "--record",
-}
-_OPTIONS_WITH_PATHS = {"--file_storage", "--tiny_db"}
 # As many points are tried with the resolvers before the first trial.
 _TRIED_POINTS = 1000
 
@@ -89,40 +86,62 @@ class SweepPlan:
     reference
         Where workers find it.
     updates_of
-        Computes what the user changed of it for all trials; the argument is the parameters of a
-        trial, on which named configs of the inner experiment can depend.
+        Computes what the user changed of it for all trials; the arguments are the parameters of a
+        trial, on which named configs of the inner experiment can depend, and the named configs
+        that the trial has besides.
     settings
         The entries of ``ray``.
-    space
-        The search space, environments and seeds included.
+    sampling
+        What is sampled, and how often.
     resolvers
         Dependent parameters in their order.
-    outer_seed
-        Seed of the outer run.
-    num_samples
-        How often the space is sampled.
+    searcher
+        Chooses what is sampled; None for random and grid search.
+    scheduler
+        Ends and pauses trials; None for first in, first out.
+    stop_rules
+        End a trial.
+    earlier
+        Results of earlier sweeps that the searcher is told.
     """
 
     sweep_id: str
     exp_name: str
     inner: Experiment
     reference: InnerReference
-    updates_of: Callable[[Mapping[str, Any]], Mapping[str, Any]]
+    updates_of: Callable[[Mapping[str, Any], Sequence[str]], Mapping[str, Any]]
     settings: SweepSettings
-    space: SearchSpace
+    sampling: Sampling
     resolvers: Sequence[Resolver]
-    outer_seed: int
-    num_samples: int
+    searcher: Choice | None = None
+    scheduler: Choice | None = None
+    stop_rules: Sequence[StopRule] = ()
+    earlier: Sequence[Any] = ()
+
+    @property
+    def space(self) -> SearchSpace:
+        """The search space."""
+        return self.sampling.space
 
     @property
     def total_trials(self) -> int:
-        """Number of trials."""
-        return self.num_samples * self.space.grid_size()
+        """Number of trials of the search; with a searcher, the most that there can be."""
+        return self.sampling.total(suggested=self.searcher is not None)
 
     @property
     def parameters(self) -> list[str]:
         """Dotted names of what differs between trials, in the order of tables."""
-        return [*self.space.paths(), *(resolver.path for resolver in self.resolvers)]
+        sampling = self.sampling
+        named = [NAMED_CONFIGS] if sampling.named_configs is not None else []
+        envs = [sampling.env_key] if sampling.envs else []
+        seeds = ["seed"] if sampling.seeds is not None else []
+        listed: list[str] = []
+        for trial in sampling.trials:
+            listed += flatten(trial["config_updates"])
+            named = named or ([NAMED_CONFIGS] if trial["named_configs"] else [])
+        resolved = [resolver.path for resolver in self.resolvers]
+        every = [*named, *envs, *seeds, *self.space.paths(), *listed, *resolved]
+        return list(dict.fromkeys(every))
 
     @property
     def trial_resolver(self) -> TrialResolver:
@@ -130,7 +149,7 @@ class SweepPlan:
         return TrialResolver(
             self.updates_of,
             self.resolvers,
-            self.outer_seed,
+            self.sampling.seed,
             lambda updates: evaluate_config(self.inner, updates),
         )
 
@@ -164,20 +183,24 @@ def make_plan(outer: Experiment, inner: Experiment, request: OuterRequest) -> Sw
     """
     settings, mistakes = read_settings(request.config["ray"])
     mistakes += config_mistakes(settings.mongo)
-    space, space_mistakes = parse_search_space(settings.search_space)
-    seed = request.config.get("seed", 0)
-    if isinstance(seed, int) and seed >= 0:
-        space = _with_envs_and_seeds(space, settings, seed, mistakes)
-    else:
-        mistakes.append(f"seed is {seed!r}; it must be a whole number from 0.")
-    resolvers, resolver_mistakes = parse_dependent(settings.dependent, space.functions)
-    mistakes += space_mistakes + resolver_mistakes
-    names = request.named_configs
+    updates = collect_updates(outer, inner, request.config_updates, request.named_configs)
+    space, wrong = parse_search_space(settings.search_space)
+    resolvers, wrong_resolvers = parse_dependent(settings.dependent, space.functions)
+    searcher, wrong_searcher = parse_search_alg(settings.search_alg)
+    scheduler, wrong_scheduler = parse_scheduler(settings.scheduler)
+    stop_rules, wrong_rules = parse_stop(settings.stop)
+    mistakes += wrong + wrong_resolvers + wrong_searcher + wrong_scheduler + wrong_rules
+    sampling, wrong_sampling = _make_sampling(inner, request, settings, space, searcher is not None)
+    mistakes += wrong_sampling
     if not mistakes:  # what is wrong may be the very content that seems to be missing
-        mistakes += missing_content(outer, inner, settings, space, resolvers, names)
-    updates = collect_updates(outer, inner, request.config_updates, names)
-    request_of_inner = InnerRequest(inner, updates, space, resolvers, settings)
-    mistakes += inner_mistakes(request_of_inner, request.force)
+        mistakes += missing_content(
+            outer, inner, settings, sampling, resolvers, request.named_configs
+        )
+    asked = InnerRequest(inner, updates, sampling, resolvers, settings)
+    found, fixed = inner_mistakes(asked, request.force)
+    mistakes += found
+    if not mistakes:
+        mistakes += _search_mistakes(inner, settings, sampling, searcher, scheduler)
     reference = None
     try:
         reference = reference_to(inner)
@@ -192,90 +215,126 @@ def make_plan(outer: Experiment, inner: Experiment, request: OuterRequest) -> Sw
         reference=reference,
         updates_of=_updates_of(outer, inner, request, updates),
         settings=settings,
-        space=space,
+        sampling=replace(sampling, fixed=fixed, points=_first_points(settings, sampling)),
         resolvers=resolvers,
-        outer_seed=seed,
-        num_samples=settings.num_samples or _default_samples(space),
+        searcher=searcher,
+        scheduler=scheduler,
+        stop_rules=stop_rules,
     )
-    _try_resolvers(plan)
+    _try_first_points(plan)
     return plan
 
 
-def _updates_of(
-    outer: Experiment, inner: Experiment, request: OuterRequest, updates: Mapping[str, Any]
-) -> Callable[[Mapping[str, Any]], Mapping[str, Any]]:
-    if not has_own_named_configs(inner, request.named_configs):
-        return lambda parameters: updates
-
-    def updates_of(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
-        given = merge(request.config_updates, as_outer_updates(inner, parameters))
-        return collect_updates(outer, inner, given, request.named_configs)
-
-    return updates_of
-
-
-def trial_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Pick Sacred's options that each trial gets too.
-
-    Parameters
-    ----------
-    options
-        Of the outer run, by long flag.
-
-    Returns
-    -------
-    dict
-        Options of a trial; paths are absolute. ``--force`` is on, as the configuration has been
-        checked more strictly than Sacred would.
-    """
-    chosen: dict[str, Any] = {}
-    for name, value in options.items():
-        if name.startswith("--") and name not in _OPTIONS_OF_THE_SWEEP and value:
-            chosen[name] = os.path.abspath(value) if name in _OPTIONS_WITH_PATHS else value
-    return {**chosen, "--force": True}
-
-
-def _default_samples(space: SearchSpace) -> int:
-    random = any(sampler.name != "grid_search" for sampler in space.samplers.values())
-    return RANDOM_SEARCH_SAMPLES if random else 1
-
-
-def _with_envs_and_seeds(
-    space: SearchSpace, settings: SweepSettings, outer_seed: int, mistakes: list[str]
-) -> SearchSpace:
-    """Add the grids of ``ray.envs`` and ``ray.seeds`` to the space."""
-    from sacred_ray_ingredient.seeds import seed_values
-
-    grids: dict[str, tuple[str, Sequence[Any]]] = {}
-    if settings.envs:
-        grids[settings.env_key] = ("ray.envs", settings.envs)
+def _make_sampling(
+    inner: Experiment,
+    request: OuterRequest,
+    settings: SweepSettings,
+    space: SearchSpace,
+    has_searcher: bool,
+) -> tuple[Sampling, list[str]]:
+    """Put together what is sampled."""
+    named_configs, mistakes = parse_named_configs(settings.named_configs, inner)
+    trials, wrong_trials = parse_trials(settings.trials, inner)
+    mistakes += wrong_trials
+    outer_seed = request.config.get("seed", 0)
+    if not isinstance(outer_seed, int) or outer_seed < 0:
+        mistakes.append(f"seed is {outer_seed!r}; it must be a whole number from 0.")
+        outer_seed = 0
+    own_grids = {"ray.envs": settings.env_key} if settings.envs else {}
     if settings.seeds is not None:
-        grids["seed"] = ("ray.seeds", seed_values(settings.seeds, outer_seed))
-    for path, (source, _) in grids.items():
+        own_grids["ray.seeds"] = "seed"
+    elif settings.repeat > 1:
+        own_grids["ray.repeat"] = "seed"
+    for source, path in own_grids.items():
         if path in space.paths():
             mistakes.append(
                 f"{path!r} is given twice: by {source} and by ray.search_space.{path}; "
                 "give one of them."
             )
-    added = {
-        path: Sampler("grid_search", {"values": list(values)})
-        for path, (_, values) in grids.items()
-    }
-    return SearchSpace({**added, **space.samplers}, space.constants, space.functions)
+    is_random = has_searcher or space.dimensions() or _is_drawn(named_configs)
+    seeds = settings.seeds
+    sampling = Sampling(
+        space=space,
+        num_samples=settings.num_samples or (RANDOM_SEARCH_SAMPLES if is_random else 1),
+        seed=outer_seed,
+        envs=tuple(settings.envs),
+        env_key=settings.env_key,
+        seeds=None if seeds is None else tuple(seed_values(seeds, outer_seed)),
+        repeat=settings.repeat,
+        named_configs=named_configs,
+        trials=trials,
+    )
+    return sampling, mistakes
 
 
-def _try_resolvers(plan: SweepPlan) -> None:
-    """Resolve the first points of the space, so that no trial is lost to an expression."""
-    if not plan.resolvers:
+def _first_points(settings: SweepSettings, sampling: Sampling) -> tuple[Mapping[str, Any], ...]:
+    dimensions = sampling.dimensions()
+    points = settings.points_to_evaluate
+    return tuple(point_values(point, dimensions)[0] for point in points)
+
+
+def _is_drawn(named_configs: Sampler | None) -> bool:
+    return named_configs is not None and not named_configs.is_grid
+
+
+def _search_mistakes(
+    inner: Experiment,
+    settings: SweepSettings,
+    sampling: Sampling,
+    searcher: Choice | None,
+    scheduler: Choice | None,
+) -> list[str]:
+    """Find what does not go together with the searcher or the scheduler."""
+    dimensions = sampling.dimensions()
+    one_by_one = replace(sampling, num_samples=1)
+    mistakes = searcher_mistakes(
+        searcher,
+        dimensions,
+        settings.metrics,
+        repeats_or_grid=one_by_one.total(suggested=True) > 1,
+        scheduler=None if scheduler is None else scheduler.name,
+        warm_start=settings.warm_start is not None,
+    )
+    others = set(sampling.space.paths()) - set(dimensions)
+    mistakes += points_mistakes(settings.points_to_evaluate, dimensions, others)
+    if len(settings.points_to_evaluate) > sampling.num_samples:
+        mistakes.append(
+            f"ray.points_to_evaluate has {len(settings.points_to_evaluate)} points, but "
+            f"ray.num_samples is {sampling.num_samples}; give as many samples at least."
+        )
+    if scheduler is not None:
+        mistakes += scheduler_mistakes(
+            scheduler, settings.metrics[0], sampling.space, has_checkpoints(inner)
+        )
+    return mistakes
+
+
+def _updates_of(
+    outer: Experiment, inner: Experiment, request: OuterRequest, updates: Mapping[str, Any]
+) -> Callable[[Mapping[str, Any], Sequence[str]], Mapping[str, Any]]:
+    own_named_configs = has_own_named_configs(inner, request.named_configs)
+
+    def updates_of(parameters: Mapping[str, Any], named_configs: Sequence[str]) -> Any:
+        if not own_named_configs and not named_configs:
+            return updates
+        given = merge(request.config_updates, as_outer_updates(inner, parameters))
+        chosen = as_outer_names(inner, named_configs)
+        # Before those of the command line, which has the last word on what is the same everywhere.
+        return collect_updates(outer, inner, given, [*chosen, *request.named_configs])
+
+    return updates_of
+
+
+def _try_first_points(plan: SweepPlan) -> None:
+    """Complete the first points of the space, so that no trial is lost to an expression."""
+    if not plan.resolvers and plan.sampling.named_configs is None and not plan.sampling.trials:
         return
-    from sacred_ray_ingredient.engines.tune_search import first_samples
-
     resolver = plan.trial_resolver
     mistakes: dict[str, None] = {}
-    samples = first_samples(plan.space, plan.num_samples, plan.outer_seed, _TRIED_POINTS)
-    for index, sampled in enumerate(samples):
+    samples = itertools.islice(plan.sampling.samples(), _TRIED_POINTS)
+    for index, sample in enumerate(samples):
         try:
-            resolver.complete(index, sampled)
+            resolver.complete(index, sample)
         except ResolverError as error:
             mistakes[str(error)] = None
     if mistakes:

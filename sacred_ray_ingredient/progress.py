@@ -2,19 +2,55 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from sacred.run import Run
 
-from sacred_ray_ingredient.record.reconcile import close_dead_runs, telling_of_outages
+from sacred_ray_ingredient.record.reconcile import (
+    close_dead_runs,
+    note_early_stop,
+    recorded_statuses,
+    telling_of_outages,
+)
 from sacred_ray_ingredient.record.target import RecordTarget
 from sacred_ray_ingredient.summary import value_of
 from sacred_ray_ingredient.tasks import TrialOutcome
 
 # Sweeps of more trials than this print at most one line a second.
 _CALM_FROM = 100
+
+
+class Budget:
+    """The time that a sweep may take, counted from its first trial.
+
+    Parameters
+    ----------
+    seconds
+        None for no limit.
+    """
+
+    def __init__(self, seconds: float | None) -> None:
+        self._seconds = seconds
+        self._started: float | None = None
+
+    def start(self) -> None:
+        """Begin to count."""
+        self._started = time.monotonic()
+
+    @property
+    def is_used_up(self) -> bool:
+        """Whether the time is over."""
+        if self._seconds is None or self._started is None:
+            return False
+        return time.monotonic() - self._started >= self._seconds
+
+    @property
+    def reason(self) -> str:
+        """What is recorded and told of trials that it ends."""
+        return f"The sweep's time, ray.time_budget_s={self._seconds}, was used up."
 
 
 class SweepProgress:
@@ -58,7 +94,9 @@ class SweepProgress:
         self._started = time.monotonic()
         self._last_line = 0.0
         self._ended = 0
+        self._end_of_search: float = math.inf
         self.unreported: TrialOutcome | None = None
+        self.uncompared: TrialOutcome | None = None
 
     @property
     def attempts(self) -> list[TrialOutcome]:
@@ -74,6 +112,20 @@ class SweepProgress:
         return list(last.values())
 
     @property
+    def searched(self) -> list[TrialOutcome]:
+        """The trials of the search."""
+        return [trial for trial in self.trials if trial.index < self._end_of_search]
+
+    @property
+    def evaluated(self) -> list[TrialOutcome]:
+        """The trials after it, of the best configuration."""
+        return [trial for trial in self.trials if trial.index >= self._end_of_search]
+
+    def end_search(self) -> None:
+        """Take all further trials for an evaluation of the best configuration."""
+        self._end_of_search = 1 + max((index for index, _ in self._outcomes), default=-1)
+
+    @property
     def completed(self) -> list[TrialOutcome]:
         """The trials whose last attempt completed."""
         return [outcome for outcome in self.trials if outcome.status == "COMPLETED"]
@@ -86,25 +138,37 @@ class SweepProgress:
         """Keep and tell an attempt that failed; its document is closed if it could not be."""
         if self._target.address is not None:
             with telling_of_outages(self._say):
-                closed = close_dead_runs(
-                    self._target.runs(),
-                    self._sweep_id,
-                    outcome.status,
-                    f"Trial {outcome.index} could not write its own end: {outcome.error}.",
-                    outcome.index,
-                )
-                if outcome.run_id is None and closed:
-                    outcome.run_id = closed[-1]
+                self._close(outcome)
         self._outcomes[outcome.index, outcome.attempt] = outcome
         if not will_retry:
             self._log_throughput()
         self._tell(outcome, " and is tried again" if will_retry else "", important=True)
 
+    def _close(self, outcome: TrialOutcome) -> None:
+        """Make the record of an attempt agree with how it ended, or take over what it says."""
+        runs = self._target.runs()
+        reason = f"Trial {outcome.index} could not write its own end: {outcome.error}."
+        closed = close_dead_runs(runs, self._sweep_id, outcome.status, reason, outcome.index)
+        if closed:
+            outcome.run_id = closed[-1] if outcome.run_id is None else outcome.run_id
+            return
+        recorded = recorded_statuses(runs, self._sweep_id, outcome.index)
+        outcome.run_id, outcome.status = recorded.get(
+            (outcome.index, outcome.attempt), (outcome.run_id, outcome.status)
+        )
+
     def trial_finished(self, outcome: TrialOutcome) -> None:
         """Keep and tell an attempt that came to its end."""
         self._outcomes[outcome.index, outcome.attempt] = outcome
-        if outcome.status == "COMPLETED" and self._metric not in outcome.metrics:
+        # A later segment may find nothing left to do: what it takes over was at the end.
+        is_first = outcome.segment == 0
+        if outcome.status == "COMPLETED" and is_first and self._metric not in outcome.metrics:
             self.unreported = self.unreported or outcome
+        if outcome.status == "COMPLETED" and not outcome.was_compared:
+            self.uncompared = self.uncompared or outcome
+        if outcome.stop_reason is not None and self._target.address is not None:
+            with telling_of_outages(self._say):
+                note_early_stop(self._target.runs(), outcome.run_id, outcome.stop_reason)
         value = value_of(outcome, self._metric)
         if value is not None:
             better = max if self._mode == "max" else min
@@ -128,6 +192,7 @@ class SweepProgress:
         self._last_line = now
         value = outcome.metrics.get(self._metric)
         shown = outcome.error or ("" if value is None else f"{self._metric}={value:.6g}")
+        shown += f" ({outcome.stop_reason})" if outcome.stop_reason else ""
         run_id = "" if outcome.run_id is None else f"  run {outcome.run_id}"
         parameters = "  ".join(
             f"{name}={_short(value)}" for name, value in outcome.parameters.items()

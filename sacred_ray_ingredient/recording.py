@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
 
 from sacred.run import Run
 
 from sacred_ray_ingredient import mongo
+from sacred_ray_ingredient.errors import ConfigMistakes
 from sacred_ray_ingredient.plan import SweepPlan
 from sacred_ray_ingredient.record.observer import RunObserver
 from sacred_ray_ingredient.record.target import RecordTarget
+from sacred_ray_ingredient.warm_start import earlier_trials, fitting
 
 # Sacred's options that record elsewhere, for the sweep and for each trial.
 _RECORDING_OPTIONS = ("--file_storage", "--sql", "--tiny_db", "--s3")
@@ -96,5 +99,46 @@ def _omniboard_columns(plan: SweepPlan) -> tuple[dict[str, str], list[str]]:
     # Omniboard shows the top level of a config; what is nested needs a column of its own.
     nested = [path for path in plan.parameters if "." in path]
     columns |= {path: f"config.{path}" for path in nested}
-    metric = plan.settings.metric
-    return columns, [] if metric == "result" else [metric]
+    return columns, [metric for metric in plan.settings.metrics if metric != "result"]
+
+
+def with_earlier_results(
+    plan: SweepPlan, target: RecordTarget, say: Callable[[str], None] = print
+) -> SweepPlan:
+    """Add the results of the sweeps that ``ray.warm_start`` names.
+
+    Parameters
+    ----------
+    plan
+        Of the new sweep.
+    target
+        Where the earlier ones are recorded too.
+    say
+        Prints a line for the user.
+
+    Raises
+    ------
+    ConfigMistakes
+        If there are no such sweeps, or none of their trials lies in the new space.
+    """
+    settings = plan.settings
+    if settings.warm_start is None:
+        return plan
+    source = f"ray.warm_start is {settings.warm_start!r}"
+    if target.address is None:
+        raise ConfigMistakes([f"{source}, but there is no database to read it from."])
+    database = target.database()
+    found = earlier_trials(
+        target.runs(), database["metrics"], settings.warm_start, settings.metrics, plan.inner.path
+    )
+    earlier, left_out = fitting(found, plan.sampling.dimensions(), plan.space)
+    if not earlier:
+        raise ConfigMistakes(
+            [
+                f"{source}, but none of its {len(found)} completed trials with a value of "
+                f"{', '.join(settings.metrics)} lies in ray.search_space."
+            ]
+        )
+    rest = f"; {left_out} trials do not lie in the search space" if left_out else ""
+    say(f"The searcher is told of {len(earlier)} earlier configurations{rest}.")
+    return replace(plan, earlier=earlier)

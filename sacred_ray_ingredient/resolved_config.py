@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,8 +12,11 @@ from typing import Any
 from sacred_ray_ingredient.errors import ResolverError
 from sacred_ray_ingredient.nested import get_path, has_path, merge, set_path
 from sacred_ray_ingredient.resolvers import Resolver
+from sacred_ray_ingredient.sampling import Sample
 from sacred_ray_ingredient.seeds import derive_seed
 from sacred_ray_ingredient.tasks import TrialTask
+
+_Updates = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -22,8 +26,8 @@ class TrialResolver:
     Parameters
     ----------
     updates_of
-        Computes the sweep-wide updates of the inner experiment for parameters of a trial, which
-        named configs of the inner experiment can depend on.
+        Computes the sweep-wide updates of the inner experiment for the parameters of a trial, on
+        which its named configs can depend, and for the named configs that the trial has besides.
     resolvers
         Dependent parameters, each after those that it reads.
     outer_seed
@@ -32,20 +36,20 @@ class TrialResolver:
         Computes the inner configuration from updates.
     """
 
-    updates_of: Callable[[Mapping[str, Any]], Mapping[str, Any]]
+    updates_of: Callable[[Mapping[str, Any], Sequence[str]], Mapping[str, Any]]
     resolvers: Sequence[Resolver]
     outer_seed: int
     config_of: Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
-    def complete(self, index: int, sampled: Mapping[str, Any]) -> TrialTask:
+    def complete(self, index: int, sample: Sample) -> TrialTask:
         """Resolve the dependent parameters and choose the seed.
 
         Parameters
         ----------
         index
             Index of the trial.
-        sampled
-            Sampled parameters, nested.
+        sample
+            What was sampled.
 
         Returns
         -------
@@ -58,28 +62,45 @@ class TrialResolver:
         ResolverError
             If a dependent parameter cannot be computed from these values.
         """
-        seed = get_path(sampled, "seed", self.updates_of(sampled).get("seed"))
+        sampled = sample.sampled
+        updates_of = functools.partial(self._updates, named_configs=sample.named_configs)
+        seed = get_path(sampled, "seed", None)
+        if seed is None and sample.repetition == 0:
+            seed = updates_of(sampled).get("seed")
         if seed is None:
             seed = derive_seed(self.outer_seed, index)
         with _seeded(seed):
-            resolved = self._resolve(merge({"seed": seed}, sampled))
+            resolved = self._resolve(merge({"seed": seed}, sampled), updates_of)
         seed = resolved.get("seed", seed)
-        updates = self.updates_of(merge({"seed": seed}, sampled, resolved))
-        return TrialTask(index, sampled, resolved, seed, updates)
+        return TrialTask(
+            index,
+            sampled,
+            resolved,
+            seed,
+            updates=updates_of(merge({"seed": seed}, sampled, resolved)),
+            configuration=sample.configuration,
+            repetition=sample.repetition,
+            named_configs=sample.named_configs,
+        )
 
-    def _resolve(self, sampled: Mapping[str, Any]) -> dict[str, Any]:
+    def _updates(
+        self, parameters: Mapping[str, Any], named_configs: Sequence[str]
+    ) -> Mapping[str, Any]:
+        return self.updates_of(parameters, named_configs)
+
+    def _resolve(self, sampled: Mapping[str, Any], updates_of: _Updates) -> dict[str, Any]:
         """Compute all dependent parameters, until none changes the configuration of another.
 
         Their order takes care of what they read directly. What they read through entries that
         the inner experiment derives shows only when they are computed again. Functions are
         computed once, as they may draw random numbers.
         """
-        resolved, derived = self._compute(self.resolvers, sampled, {})
-        expressions = [resolver for resolver in self.resolvers if resolver.reads is not None]
+        resolved, derived = self._compute(self.resolvers, sampled, {}, updates_of)
+        expressions = [resolver for resolver in self.resolvers if resolver.is_repeatable]
         if not derived:
             return resolved
         for _ in range(len(expressions) + 1):
-            again, _ = self._compute(expressions, sampled, resolved)
+            again, _ = self._compute(expressions, sampled, resolved, updates_of)
             if again == resolved:
                 return resolved
             resolved = again
@@ -90,19 +111,23 @@ class TrialResolver:
         )
 
     def _compute(
-        self, resolvers: Sequence[Resolver], sampled: Mapping[str, Any], before: Mapping[str, Any]
+        self,
+        resolvers: Sequence[Resolver],
+        sampled: Mapping[str, Any],
+        before: Mapping[str, Any],
+        updates_of: _Updates,
     ) -> tuple[dict[str, Any], bool]:
         """Compute parameters in their order; tell whether an expression read a derived entry."""
         resolved = merge(before)
         derived = False
         for resolver in resolvers:
             parameters = merge(sampled, resolved)
-            given = merge(self.updates_of(parameters), parameters)
+            given = merge(updates_of(parameters), parameters)
             if _is_all_given(resolver, given):
                 config: Mapping[str, Any] = given
             else:
                 config = self._evaluated(resolver, given)
-                derived = derived or resolver.reads is not None
+                derived = derived or resolver.is_repeatable
             set_path(resolved, resolver.path, resolver.resolve(config))
         return resolved, derived
 

@@ -7,70 +7,25 @@ scheduler changed the config.
 
 from __future__ import annotations
 
-import copy
 import functools
 import graphlib
 import importlib
 import inspect
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from sacred_ray_ingredient.config_view import ConfigView
+from sacred_ray_ingredient.draws import TrialDraws
 from sacred_ray_ingredient.errors import ConfigMistakes, ResolverError, did_you_mean
 from sacred_ray_ingredient.expressions import Expression
 from sacred_ray_ingredient.nested import flat_entries
 from sacred_ray_ingredient.values import plain, show
 
 _REFERENCE = re.compile(r"\s*([A-Za-z_][\w.]*):([A-Za-z_][\w.]*)\s*")
-
-
-class ConfigView(Mapping[str, Any]):
-    """A read-only view of a config, as a function in ``ray.dependent`` gets it.
-
-    Entries are reached as ``config["optimizer"]["lr"]`` and ``config.optimizer.lr``; a name that
-    mappings use themselves, such as ``items``, only in brackets. ``config.config`` is the view
-    itself where there is no such entry, as functions for ``tune.sample_from`` may expect.
-
-    Parameters
-    ----------
-    entries
-        The config.
-    """
-
-    __slots__ = ("_entries",)
-
-    def __init__(self, entries: Mapping[str, Any]) -> None:
-        self._entries = entries
-
-    # What follows raises what Python's own mappings raise, as the functions of a user expect.
-
-    def __getitem__(self, key: str) -> Any:
-        if key not in self._entries:
-            raise KeyError(f"there is no config entry {key!r}{did_you_mean(str(key), self)}")
-        value = self._entries[key]
-        if isinstance(value, Mapping):
-            return ConfigView(value)
-        # A copy, so that a function that sorts or extends a list does not change the trial.
-        return copy.deepcopy(value) if isinstance(value, (list, set)) else value
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        if name in self._entries:
-            return self[name]
-        if name == "config":
-            return self
-        raise AttributeError(f"there is no config entry {name!r}{did_you_mean(name, self)}")
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._entries)
-
-    def __len__(self) -> int:
-        return len(self._entries)
-
-    def __repr__(self) -> str:
-        return repr(dict(self._entries))
+# Where a decorated function keeps what it reads.
+_READS = "_sacred_ray_reads"
 
 
 @dataclass(frozen=True)
@@ -85,9 +40,13 @@ class Resolver:
         What is stored: the expression, ``module:function``, or ``<module.name>`` of a function
         that was given as a Python object.
     reads : frozenset of str or None
-        Dotted config entries that it reads; None for a function, of which it is not known.
+        Dotted config entries that it reads, ``seed`` among them where it draws; None for a
+        function that does not declare them with :func:`resolver`.
     source_code : str or None
         Source of a function, where it can be had.
+    is_repeatable : bool
+        Whether it gives the same when it is computed again: not so a Python function, which can
+        draw from the global random states.
     """
 
     path: str
@@ -95,6 +54,7 @@ class Resolver:
     reads: frozenset[str] | None
     compute: Callable[[Mapping[str, Any]], Any] = field(repr=False, compare=False)
     source_code: str | None = field(default=None, repr=False)
+    is_repeatable: bool = True
 
     def resolve(self, config: Mapping[str, Any]) -> Any:
         """Compute the parameter as plain Python data.
@@ -110,6 +70,44 @@ class Resolver:
             Where it cannot be computed; what a function raised is its cause.
         """
         return plain(self.compute(config))
+
+
+def resolver(*names: Any) -> Any:
+    """Declare which config entries a function for ``ray.dependent`` reads.
+
+    Such a function is computed after what it reads, and entries that do not exist are found
+    before the first trial. It gets the entries themselves, in this order, and not the config.
+
+    Parameters
+    ----------
+    names
+        Dotted names of the entries. As a bare decorator, ``@resolver``, the names of the
+        function's arguments are the names of the entries.
+
+    Returns
+    -------
+    Callable
+        The function itself, with a note of what it reads.
+
+    Examples
+    --------
+    >>> @resolver("env_name", "optimizer.lr")
+    ... def clip(env_name, lr):
+    ...     return lr * (10 if env_name == "Ant" else 1)
+    """
+    if len(names) == 1 and callable(names[0]):
+        return _declared(names[0], None)
+    return functools.partial(_declared, names=names)
+
+
+def _declared(function: Callable[..., Any], names: tuple[Any, ...] | None) -> Callable[..., Any]:
+    try:
+        setattr(function, _READS, names)
+    except (AttributeError, TypeError):
+        # A function written in C takes no notes.
+        function = functools.update_wrapper(functools.partial(function), function)
+        setattr(function, _READS, names)
+    return function
 
 
 def parse_dependent(
@@ -167,16 +165,25 @@ def _read_resolver(path: str, value: Any, where: str) -> Resolver:
         )
     if _REFERENCE.fullmatch(value):
         return _function_resolver(path, value.strip(), _import(value, where), where)
-    expression = Expression.parse(value, where)
-    for name in sorted(expression.names):
+    expression = Expression.parse(value, where, draws=True)
+    wrong = f"{where} is {show(value)}"
+    _check_reads(path, expression.names, wrong)
+    if expression.draws and _overlap("seed", path):
+        raise ConfigMistakes([f"{wrong}, but what is drawn depends on the seed; draw another."])
+    reads = expression.names | ({"seed"} if expression.draws else set())
+    return Resolver(path, value, reads, functools.partial(_evaluate, expression, path))
+
+
+def _evaluate(expression: Expression, path: str, config: Mapping[str, Any]) -> Any:
+    return expression.evaluate(config, TrialDraws(config.get("seed"), path))
+
+
+def _check_reads(path: str, names: Iterable[str], wrong: str) -> None:
+    for name in sorted(names):
         if _overlap(name, path):
             raise ConfigMistakes(
-                [
-                    f"{where} is {show(value)}, which reads itself ({name}); "
-                    "it can only read other entries."
-                ]
+                [f"{wrong}, which reads itself ({name}); it can only read other entries."]
             )
-    return Resolver(path, value, expression.names, expression.evaluate)
 
 
 def reference_text(function: Any) -> str:
@@ -219,24 +226,63 @@ def _function_resolver(path: str, text: str, function: Any, where: str) -> Resol
         raise ConfigMistakes(
             [f"{wrong}, which is {show(function)} and no function; name one that takes the config."]
         )
+    if hasattr(function, _READS):
+        return _declared_resolver(path, text, function, wrong)
     takes_config = _takes_config(function)
     if takes_config is None:
         raise ConfigMistakes(
             [
                 f"{wrong}, which takes {inspect.signature(function)}; "
-                "it must take the config as its only argument, or none."
+                "it must take the config as its only argument, or none, or declare with "
+                "@resolver what it reads."
             ]
         )
     compute = functools.partial(_call, function, takes_config, wrong)
-    return Resolver(path, text, None, compute, _source_code(function))
+    return Resolver(path, text, None, compute, _source_code(function), is_repeatable=False)
+
+
+def _declared_resolver(path: str, text: str, function: Any, wrong: str) -> Resolver:
+    names = getattr(function, _READS)
+    signature = _signature(function)
+    if names is None:
+        parameters = list(signature.parameters.values()) if signature is not None else []
+        bad = [p for p in parameters if p.kind not in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+        if signature is None or bad:
+            raise ConfigMistakes(
+                [
+                    f"{wrong}, whose arguments {signature or ''} cannot be the names of entries; "
+                    "name them: @resolver('optimizer.lr', 'env_name')."
+                ]
+            )
+        names = tuple(parameter.name for parameter in parameters)
+    for name in names:
+        if not isinstance(name, str) or not all(name.split(".")):
+            raise ConfigMistakes(
+                [f"{wrong}, which @resolver lets read {show(name)}; give names of entries as text."]
+            )
+    try:
+        if signature is not None:
+            signature.bind(*names)
+    except TypeError as error:
+        listed = ", ".join(repr(name) for name in names)
+        raise ConfigMistakes(
+            [
+                f"{wrong}, which takes {signature} but @resolver({listed}) gives it {len(names)}; "
+                "there must be one argument for each entry."
+            ]
+        ) from error
+    _check_reads(path, names, wrong)
+    compute = functools.partial(_call_with_entries, function, names, wrong)
+    return Resolver(
+        path, text, frozenset(names), compute, _source_code(function), is_repeatable=False
+    )
 
 
 def _takes_config(function: Callable[..., Any]) -> bool | None:
     """Tell whether a function takes the config (True), nothing (False) or something else (None)."""
-    try:
-        signature = inspect.signature(function)
-    except ValueError:
-        # Some functions written in C do not tell; those of one argument are the usual ones.
+    signature = _signature(function)
+    if signature is None:
+        # Those of one argument are the usual ones.
         return True
     for arguments in ((None,), ()):
         try:
@@ -245,6 +291,14 @@ def _takes_config(function: Callable[..., Any]) -> bool | None:
             continue
         return bool(arguments)
     return None
+
+
+def _signature(function: Callable[..., Any]) -> inspect.Signature | None:
+    try:
+        return inspect.signature(function)
+    except (ValueError, TypeError):
+        # Some functions written in C do not tell.
+        return None
 
 
 def _source_code(function: Any) -> str | None:
@@ -262,6 +316,26 @@ def _call(
         return function(ConfigView(config)) if takes_config else function()
     except Exception as error:
         raise ResolverError(f"{where}, which raised {type(error).__name__}: {error}.") from error
+
+
+def _call_with_entries(
+    function: Callable[..., Any], names: Iterable[str], where: str, config: Mapping[str, Any]
+) -> Any:
+    entries = [_entry(config, name, where) for name in names]
+    try:
+        return function(*entries)
+    except Exception as error:
+        raise ResolverError(f"{where}, which raised {type(error).__name__}: {error}.") from error
+
+
+def _entry(config: Mapping[str, Any], name: str, where: str) -> Any:
+    found: Any = ConfigView(config)
+    for key in name.split("."):
+        if not isinstance(found, Mapping) or key not in found:
+            hint = did_you_mean(key, found) if isinstance(found, Mapping) else ""
+            raise ResolverError(f"{where}, but there is no config entry {name!r}{hint}.")
+        found = found[key]
+    return found
 
 
 def _overlap(one: str, other: str) -> bool:
@@ -299,9 +373,10 @@ def _sorted_paths(reads: Mapping[str, set[str]], by_path: Mapping[str, Resolver]
     position = {path: index for index, path in enumerate(by_path)}
     awaited = set().union(*reads.values())
 
-    def rank(path: str) -> tuple[bool, bool, int]:
-        is_function = by_path[path].reads is None
-        return (is_function, is_function and path not in awaited, position[path])
+    def rank(path: str) -> tuple[bool, bool, bool, int]:
+        is_function, reads = not by_path[path].is_repeatable, by_path[path].reads
+        last = is_function and path not in awaited
+        return (is_function, last, reads is None, position[path])
 
     sorter = graphlib.TopologicalSorter(reads)
     sorter.prepare()

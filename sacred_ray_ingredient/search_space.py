@@ -1,131 +1,150 @@
-"""The search space: one grammar, as text, data or Tune's own objects, to and from Tune samplers.
+"""The search space: one grammar, as text, data or Tune's own objects.
 
-Text is parsed with ``ast`` against a table of Tune's samplers; nothing is evaluated. What is
-wrong is collected as sentences, so that all of it is told before the first trial.
+Nothing of a text is evaluated. What is wrong is collected as sentences, so that all of it is
+told before the first trial.
 """
 
 from __future__ import annotations
 
-import ast
-import difflib
-import inspect
-import math
-import re
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sacred_ray_ingredient.errors import ConfigMistakes, did_you_mean
+from sacred_ray_ingredient.errors import ConfigMistakes
 from sacred_ray_ingredient.nested import flat_entries, unflatten
-from sacred_ray_ingredient.values import LONGEST_LIST, plain, show
+from sacred_ray_ingredient.ordering import in_order, overlap, without_cycles
+from sacred_ray_ingredient.sampler_arguments import SAMPLER_NAMES
+from sacred_ray_ingredient.samplers import Sampler, is_sampler_data, read_domain, read_sampler
+from sacred_ray_ingredient.search_space_text import (
+    Case,
+    is_condition_data,
+    read_condition_data,
+    read_condition_text,
+)
+from sacred_ray_ingredient.values import plain, show
 
-_SIGNATURES = {
-    "grid_search": "values",
-    "choice": "categories",
-    "uniform": "lower, upper",
-    "quniform": "lower, upper, q",
-    "loguniform": "lower, upper, base=10",
-    "qloguniform": "lower, upper, q, base=10",
-    "randn": "mean=0, sd=1",
-    "qrandn": "mean, sd, q",
-    "randint": "lower, upper",
-    "qrandint": "lower, upper, q=1",
-    "lograndint": "lower, upper, base=10",
-    "qlograndint": "lower, upper, q, base=10",
-}
-SAMPLER_NAMES = frozenset(_SIGNATURES)
-_LISTS = frozenset({"grid_search", "choice"})
-_CALL = re.compile(r"\s*((?:ray\.)?tune\.)?([A-Za-z_]\w*)\s*\(.*", re.DOTALL)
-_SYNONYMS = {"normal": "randn", "gauss": "randn", "categorical": "choice", "sample_from": ""}
-_LARGEST_INT = 2**63 - 1
-
-
-def _signature(name: str) -> inspect.Signature:
-    parameters = []
-    for part in _SIGNATURES[name].split(", "):
-        argument, _, default = part.partition("=")
-        value = int(default) if default else inspect.Parameter.empty
-        kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
-        parameters.append(inspect.Parameter(argument, kind, default=value))
-    return inspect.Signature(parameters)
+__all__ = ["SAMPLER_NAMES", "Case", "Entry", "Sampler", "SearchSpace", "parse_search_space"]
 
 
 @dataclass(frozen=True)
-class Sampler:
-    """One of Tune's samplers with its arguments.
+class Entry:
+    """One dimension: one parameter, or several that move together.
 
     Attributes
     ----------
-    name : str
-        Tune's name of it.
-    arguments : dict
-        Bound to Tune's names, in Tune's order, without those that have their default.
+    paths : tuple of str
+        Dotted paths of the inner experiment's parameters.
+    cases : tuple of Case
+        The first whose condition holds applies; if none does, the parameters are left alone.
     """
 
-    name: str
-    arguments: dict[str, Any]
+    paths: tuple[str, ...]
+    cases: tuple[Case, ...]
 
-    def text(self) -> str:
-        """Write the sampler as text that is read back to an equal one."""
-        parts = []
-        for name, parameter in _signature(self.name).parameters.items():
-            if name in self.arguments:
-                required = parameter.default is inspect.Parameter.empty
-                value = repr(self.arguments[name])
-                parts.append(value if required else f"{name}={value}")
-        return f"{self.name}({', '.join(parts)})"
+    @property
+    def is_constant(self) -> bool:
+        """Whether it has the same value in every trial."""
+        first = self.cases[0]
+        return first.condition is None and first.sampler is None
 
-    def values(self) -> list[Any] | None:
-        """Return the listed values of a grid or choice, None for a range."""
-        return list(next(iter(self.arguments.values()))) if self.name in _LISTS else None
+    @property
+    def has_conditions(self) -> bool:
+        """Whether there are conditions on it."""
+        return any(case.condition is not None for case in self.cases)
 
-    def to_tune(self) -> Any:
-        """Make Tune's object."""
-        from ray import tune
+    @property
+    def has_grid(self) -> bool:
+        """Whether it is a grid, in one of its cases at least."""
+        return any(case.sampler is not None and case.sampler.is_grid for case in self.cases)
 
-        # Tune has deprecated the base: it does not change what is drawn.
-        arguments = {name: value for name, value in self.arguments.items() if name != "base"}
-        return getattr(tune, self.name)(**arguments)
+    def stored(self) -> Any:
+        """Return what is stored: text, or the constant itself."""
+        if self.is_constant:
+            return self.cases[0].constant
+        return " else ".join(case.text() for case in self.cases)
 
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """What a sweep varies, by dotted path of the inner experiment's parameters.
+    """What a sweep varies.
 
     Attributes
     ----------
-    samplers : dict
-        What is drawn for every trial.
-    constants : dict
-        What is the same in every trial.
+    entries : dict
+        By their keys: the path of the parameter, or several joined by ``+``; in an order in
+        which conditions find what they read.
     functions : dict
-        From ``tune.sample_from``: not drawn but computed, so the caller makes resolvers of them.
+        From ``tune.sample_from``, by path: not drawn but computed, so the caller makes resolvers
+        of them.
+    written : tuple of str
+        Keys of both in the order as written; without it, the entries come first.
     """
 
-    samplers: dict[str, Sampler] = field(default_factory=dict)
-    constants: dict[str, Any] = field(default_factory=dict)
+    entries: dict[str, Entry] = field(default_factory=dict)
     functions: dict[str, Callable[..., Any]] = field(default_factory=dict)
+    written: tuple[str, ...] = field(default=(), compare=False, repr=False)
+
+    def _keys(self) -> list[str]:
+        known = {**self.entries, **self.functions}
+        return [key for key in dict.fromkeys([*self.written, *known]) if key in known]
 
     def paths(self) -> list[str]:
-        """List the dotted paths of all parameters in it."""
-        return [*self.samplers, *self.constants, *self.functions]
+        """List the dotted paths of all parameters, in the order as written."""
+        paths: list[str] = []
+        for key in self._keys():
+            paths += self.entries[key].paths if key in self.entries else [key]
+        return paths
 
-    def param_space(self) -> dict[str, Any]:
-        """Make the nested dictionary of samplers and constants that ``tune.Tuner`` takes."""
-        drawn = {path: sampler.to_tune() for path, sampler in self.samplers.items()}
-        return unflatten({**drawn, **self.constants})
+    def dimensions(self) -> dict[str, Sampler]:
+        """Return all samplers that are no grids, of all cases.
+
+        Returns
+        -------
+        dict
+            In the order as written, by key; that of the second case has `` [2]`` behind it.
+        """
+        return {
+            dimension_name(key, index): case.sampler
+            for key in self._keys()
+            if key in self.entries
+            for index, case in enumerate(self.entries[key].cases)
+            if case.sampler is not None and not case.sampler.is_grid
+        }
+
+    def reads(self) -> dict[str, set[str]]:
+        """Return for each key the keys of the entries that its conditions read."""
+        return {
+            key: {other for other in self.entries if other != key and self._reads(key, other)}
+            for key in self.entries
+        }
+
+    def _reads(self, key: str, other: str) -> bool:
+        return any(
+            overlap(name, path)
+            for name in condition_names(self.entries[key])
+            for path in self.entries[other].paths
+        )
 
     def text(self) -> dict[str, Any]:
         """Write the space as nested plain data: what is stored and can be read again."""
-        drawn = {path: sampler.text() for path, sampler in self.samplers.items()}
-        computed = {path: _sample_from_text(call) for path, call in self.functions.items()}
-        return unflatten({**drawn, **self.constants, **computed})
+        flat = {
+            key: self.entries[key].stored()
+            if key in self.entries
+            else _sample_from_text(self.functions[key])
+            for key in self._keys()
+        }
+        return unflatten(flat)
 
-    def grid_size(self) -> int:
-        """Count the points of the grid; 1 where there is no grid."""
-        grids = [s for s in self.samplers.values() if s.name == "grid_search"]
-        return math.prod(len(grid.values() or ()) for grid in grids)
+
+def dimension_name(key: str, case: int) -> str:
+    """Name the sampler of a case of an entry; the first case is number 0."""
+    return f"{key} [{case + 1}]" if case else key
+
+
+def condition_names(entry: Entry) -> set[str]:
+    """Return the dotted names that the conditions of an entry read."""
+    conditions = [case.condition for case in entry.cases if case.condition is not None]
+    return {name for condition in conditions for name in condition.names}
 
 
 def _sample_from_text(function: Callable[..., Any]) -> str:
@@ -140,8 +159,9 @@ def parse_search_space(
     Parameters
     ----------
     raw
-        Nested or dotted mapping from parameters to samplers as text, data or Tune's objects, to
-        lists (a grid over them), to constants, or to None (the parameter is left out).
+        Nested or dotted mapping from parameters, or several joined by ``+``, to samplers as text,
+        data or Tune's objects, to lists (a grid over them), to constants, to any of these under
+        conditions, or to None (the parameter is left out).
     source
         Config path of the mapping, for the sentences.
 
@@ -150,225 +170,131 @@ def parse_search_space(
     tuple
         The space without what is wrong, and a sentence for each thing that is wrong.
     """
-    flat, mistakes = flat_entries(raw, source, _is_sampler_data)
-    space = SearchSpace()
-    for path, value in flat.items():
+    flat, mistakes = flat_entries(
+        raw, source, lambda value: is_sampler_data(value) or is_condition_data(value)
+    )
+    entries: dict[str, Entry] = {}
+    functions: dict[str, Callable[..., Any]] = {}
+    taken: dict[str, bool] = {}
+    for written, value in flat.items():
+        paths = tuple(path.strip() for path in written.split("+"))
+        key = "+".join(paths)
         try:
-            entry = _read_entry(value, f"{source}.{path}")
+            _check_paths(paths, taken, f"{source}.{written}")
+            found = _read_entry(value, f"{source}.{key}")
+            if len(paths) > 1:
+                found = _coupled(paths, found, f"{source}.{key}")
         except ConfigMistakes as wrong:
             mistakes += wrong.mistakes
             continue
-        if isinstance(entry, Sampler):
-            space.samplers[path] = entry
-        elif callable(entry):
-            space.functions[path] = entry
+        if isinstance(found, tuple):
+            entries[key] = Entry(paths, found)
         else:
-            space.constants[path] = entry
-    for path in _taken_for_code([*space.samplers, *space.constants]):
-        mistakes.append(
-            f"{source}.{path} is the only entry of its level and called 'eval', which Tune takes "
-            "for code to run; vary another parameter of that level with it, or rename it."
+            functions[key] = found
+    entries, wrong_conditions = _checked_conditions(entries, functions, source)
+    order = ("+".join(path.strip() for path in written.split("+")) for written in flat)
+    return SearchSpace(entries, functions, tuple(order)), mistakes + wrong_conditions
+
+
+def _check_paths(paths: tuple[str, ...], taken: dict[str, bool], where: str) -> None:
+    if not all(part.strip() for path in paths for part in path.split(".")):
+        raise ConfigMistakes(
+            [f"{where} has a parameter without a name; write such as 'env_name+opponent'."]
         )
-        space.samplers.pop(path, None)
-        space.constants.pop(path, None)
-    return space, mistakes
+    is_coupled = len(paths) > 1
+    for path in paths:
+        for other, other_is_coupled in taken.items():
+            # Two that stand alone have been compared when the space was flattened.
+            if overlap(path, other) and (is_coupled or other_is_coupled):
+                raise ConfigMistakes(
+                    [
+                        f"{where} gives the parameter {path!r}, but {other!r} is given too; "
+                        "keep one of them."
+                    ]
+                )
+        taken[path] = is_coupled
 
 
-def _taken_for_code(paths: list[str]) -> list[str]:
-    """Find the levels whose only entry is ``eval``: Tune runs the value of such a one as code."""
-    suspects = [path for path in paths if path.split(".")[-1] == "eval"]
-    return [
-        path
-        for path in suspects
-        if [p for p in paths if p.startswith(path.removesuffix("eval"))] == [path]
-    ]
-
-
-def _is_sampler_data(value: Any) -> bool:
-    return isinstance(value, Mapping) and len(value) == 1 and next(iter(value)) in SAMPLER_NAMES
-
-
-def _read_entry(value: Any, where: str) -> Any:
+def _read_entry(value: Any, where: str) -> tuple[Case, ...] | Callable[..., Any]:
     value = plain(value)
+    if is_condition_data(value):
+        return read_condition_data(value, where)
     if isinstance(value, str):
-        return _read_text(value, where)
-    if isinstance(value, dict):
-        ((name, arguments),) = value.items()
-        return _bind(name, *_as_arguments(name, arguments), f"{where} is {show(value)}")
-    if isinstance(value, (list, tuple)):
-        # Sacred makes lists of tuples, so both mean the same.
-        return _bind("grid_search", [value], {}, f"{where} is {show(value)}")
-    domain = _read_domain(value, where)
-    if domain is not None:
-        return domain
-    if not isinstance(value, (bool, int, float)):
+        if not value.strip():
+            raise ConfigMistakes([f"{where} is empty; write a sampler, a list or a value."])
+        cases = read_condition_text(value, where)
+        if cases is not None:
+            return cases
+    found = read_sampler(value, where)
+    if found is not None:
+        return (Case(found),)
+    function = read_domain(value, where)
+    if function is not None and not isinstance(function, Sampler):
+        return function
+    if not isinstance(value, (bool, int, float, str)):
         raise ConfigMistakes(
             [
                 f"{where} is {show(value)}, which is no plain data; write a sampler, a list, a "
                 "number or text, and put functions into ray.dependent."
             ]
         )
-    return value
+    return (Case(None, value),)
 
 
-def _read_text(text: str, where: str) -> Sampler | str:
-    if not text.strip():
-        raise ConfigMistakes([f"{where} is empty; write a sampler, a list or a value."])
-    called = _CALL.fullmatch(text)
-    if called is None:
-        return text
-    of_tune, name = called.groups()
-    wrong = f"{where} is {show(text)}"
-    if name not in SAMPLER_NAMES:
-        near = difflib.get_close_matches(name.lower(), SAMPLER_NAMES, n=1, cutoff=0.75)
-        meant = of_tune or near or name in _SYNONYMS
-        if not meant or not text.rstrip().endswith(")"):
-            return text
-        hint = did_you_mean(_SYNONYMS.get(name) or (near or [name])[0], SAMPLER_NAMES)
-        raise ConfigMistakes(
-            [
-                f"{wrong}, but {name!r} is no sampler{hint}; if the text itself is meant, give it "
-                "as an update of the inner experiment; a function of other parameters goes under "
-                "ray.dependent."
-            ]
-        )
-    try:
-        call = ast.parse(text.strip().removeprefix(of_tune or ""), mode="eval").body
-    except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
-        problem = error.msg if isinstance(error, SyntaxError) else str(error)
-        raise _wrong(name, wrong, f"which cannot be read: {problem}") from error
-    if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name):
-        raise _wrong(name, wrong, "which is more than one sampler call")
-    try:
-        positional = [_literal(node, name) for node in call.args]
-        keywords = {str(k.arg): _literal(k.value, name) for k in call.keywords}
-    except (ValueError, TypeError, MemoryError, RecursionError) as error:
-        raise _wrong(name, wrong, "whose arguments are not all literals") from error
-    if len(keywords) < len(call.keywords):
-        raise _wrong(name, wrong, "which has an argument twice")
-    return _bind(name, positional, keywords, wrong)
+def _coupled(
+    paths: tuple[str, ...], found: tuple[Case, ...] | Callable[..., Any], where: str
+) -> tuple[Case, ...]:
+    for case in found if isinstance(found, tuple) else (Case(None),):
+        values = None if case.sampler is None else case.sampler.values()
+        if values is None:
+            given = "a constant" if case.sampler is None else show(case.sampler.text())
+            given = given if isinstance(found, tuple) else "a function"
+            raise ConfigMistakes(
+                [
+                    f"{where} is {given}, but parameters move together only along a list, "
+                    f"grid_search or choice with {len(paths)} values for each point."
+                ]
+            )
+        for value in values:
+            if not isinstance(value, (list, tuple)) or len(value) != len(paths):
+                raise ConfigMistakes(
+                    [
+                        f"{where} has the value {show(value)}; it must be a list of "
+                        f"{len(paths)} values, one for each of {', '.join(paths)}."
+                    ]
+                )
+    return tuple(found) if isinstance(found, tuple) else ()
 
 
-def _literal(node: ast.expr, name: str) -> Any:
-    # A range saves writing out a long list; it is the only call that an argument can be.
-    if isinstance(node, ast.Call) and name in _LISTS and ast.unparse(node.func) == "range":
-        return plain(range(*(ast.literal_eval(argument) for argument in node.args)))
-    return ast.literal_eval(node)
+def _checked_conditions(
+    entries: dict[str, Entry], functions: Mapping[str, Any], source: str
+) -> tuple[dict[str, Entry], list[str]]:
+    """Sort entries so that conditions find what they read; leave out those that cannot."""
+    mistakes = []
+    right: dict[str, Entry] = {}
+    for key, entry in entries.items():
+        problem = _condition_problem(entry, functions)
+        if problem is None:
+            right[key] = entry
+        else:
+            mistakes.append(f"the condition of {source}.{key} reads {problem}.")
+    reads, cycles = without_cycles(SearchSpace(right).reads())
+    mistakes += [
+        f"{source} has conditions that need each other: {' -> '.join(cycle)}; one of them must "
+        "not read the next."
+        for cycle in cycles
+    ]
+    return {key: right[key] for key in in_order(reads)}, mistakes
 
 
-def _as_arguments(name: str, data: Any) -> tuple[list[Any], dict[str, Any]]:
-    if isinstance(data, dict):
-        return [], data
-    if name in _LISTS or not isinstance(data, (list, tuple)):
-        return ([] if data is None else [data]), {}
-    return list(data), {}
-
-
-def _wrong(name: str, wrong: str, problem: str) -> ConfigMistakes:
-    return ConfigMistakes([f"{wrong}, {problem}; write {name}({_SIGNATURES[name]})."])
-
-
-def _bind(name: str, positional: list[Any], keywords: dict[Any, Any], wrong: str) -> Sampler:
-    try:
-        bound = _signature(name).bind(*positional, **{str(k): v for k, v in keywords.items()})
-    except TypeError as error:
-        raise _wrong(name, wrong, f"which does not fit ({error})") from error
-    given = bound.arguments
-    problem = _list_problem(given) if name in _LISTS else _number_problem(name, given)
-    if problem:
-        raise _wrong(name, wrong, f"where {problem}")
-    if name in _LISTS:
-        return Sampler(name, {key: list(values) for key, values in given.items()})
-    defaults = {p.name: p.default for p in _signature(name).parameters.values()}
-    return Sampler(name, {key: v for key, v in given.items() if v != defaults[key]})
-
-
-def _list_problem(given: dict[str, Any]) -> str | None:
-    ((argument, values),) = given.items()
-    if not isinstance(values, (list, tuple)):
-        return f"{argument} is {show(values)} and not a list"
-    if not values:
-        return f"the list of {argument} is empty"
-    if len(values) > LONGEST_LIST:
-        return f"{argument} has more than {LONGEST_LIST:,} values"
-    bad = next((value for value in values if not _is_plain(value)), None)
-    return None if bad is None else f"{show(bad)} among the {argument} is no plain, finite data"
-
-
-def _is_plain(value: Any) -> bool:
-    if isinstance(value, (list, tuple)):
-        return all(_is_plain(item) for item in value)
-    if isinstance(value, dict):
-        # Tune would run such a value as code, or make a grid of it, after it was drawn.
-        special = len(value) == 1 and next(iter(value)) in ("eval", "grid_search")
-        return not special and all(_is_plain(k) and _is_plain(v) for k, v in value.items())
-    if isinstance(value, float):
-        return math.isfinite(value)
-    return value is None or isinstance(value, (bool, int, str))
-
-
-def _number_problem(name: str, given: dict[str, Any]) -> str | None:
-    integers = name.endswith("randint")
-    for argument, value in given.items():
-        problem = _not_a_number(value, integers and argument != "base")
-        if problem is None and argument in ("sd", "q", "base") and value <= 0:
-            problem = "and must be above 0"
-        if problem is not None:
-            return f"{argument} is {show(value)} {problem}"
-    if "lower" not in given:
-        return None
-    lower, upper = given["lower"], given["upper"]
-    if lower >= upper:
-        return f"lower is {lower!r} and must be below upper, which is {upper!r}"
-    if "log" in name and lower <= 0:
-        return f"lower is {lower!r} and must be above 0, as its logarithm is taken"
-    if not math.isfinite(upper - lower):
-        return f"the range from {lower!r} to {upper!r} is too wide"
-    return _step_problem(lower, upper, given["q"], integers) if "q" in given else None
-
-
-def _not_a_number(value: Any, integer: bool) -> str | None:
-    if isinstance(value, str):
-        return "and must be a number, not text (YAML takes 1e-5 for text, 1.0e-5 for a number)"
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return "and must be a number"
-    if integer and not isinstance(value, int):
-        return "and must be an integer"
-    if isinstance(value, int):
-        return None if abs(value) <= _LARGEST_INT else "and must fit into 64 bits"
-    return None if math.isfinite(value) else "and must be finite"
-
-
-def _step_problem(lower: float, upper: float, q: float, integers: bool) -> str | None:
-    if integers:
-        found = -(-lower // q) <= upper // q
-        return None if found else f"there is no multiple of q={q} from {lower} to {upper}"
-    for bound in (lower, upper):
-        steps = bound / q
-        if not math.isfinite(steps) or not math.isclose(steps, round(steps)):
-            return f"{bound!r} is no multiple of q={q!r}, as both bounds must be"
+def _condition_problem(entry: Entry, functions: Mapping[str, Any]) -> str | None:
+    for name in sorted(condition_names(entry)):
+        if any(overlap(name, path) for path in entry.paths):
+            return f"the parameter itself ({name}); it can only read others"
+        for path in functions:
+            if overlap(name, path):
+                return (
+                    f"{name!r}, which tune.sample_from computes only after everything is drawn; "
+                    "it can read what is drawn or constant"
+                )
     return None
-
-
-def _read_domain(value: Any, where: str) -> Sampler | Callable[..., Any] | None:
-    # Whoever has one of Tune's objects has imported Tune, so there is no need to import it here.
-    tune: Any = sys.modules.get("ray.tune.search.sample")
-    if tune is None or not isinstance(value, tune.Domain):
-        return None
-    if isinstance(value, tune.Function):
-        function: Callable[..., Any] = value.func
-        return function
-    drawn, wrong = value.get_sampler(), f"{where} is Tune's {type(value).__name__}"
-    if isinstance(value, tune.Categorical):
-        return _bind(
-            "grid_search" if value.is_grid() else "choice", [plain(value.categories)], {}, wrong
-        )
-    step = {"q": plain(drawn.q)} if isinstance(drawn, tune.Quantized) else {}
-    drawn = drawn.get_sampler() if step else drawn
-    if isinstance(drawn, tune.Normal):
-        name, arguments = "randn", {"mean": drawn.mean, "sd": drawn.sd}
-    else:
-        family = "randint" if isinstance(value, tune.Integer) else "uniform"
-        name = f"log{family}" if isinstance(drawn, tune.LogUniform) else family
-        arguments = {"lower": value.lower, "upper": value.upper}
-    return _bind(f"q{name}" if step else name, [], {**plain(arguments), **step}, wrong)

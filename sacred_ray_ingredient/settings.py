@@ -22,9 +22,20 @@ class SweepSettings:
 
     search_space: Mapping[str, Any] = field(default_factory=dict)
     dependent: Mapping[str, Any] = field(default_factory=dict)
-    metric: str = "result"
-    mode: str = "max"
+    named_configs: Any = ()
+    trials: Sequence[Mapping[str, Any]] = ()
+    metric: str | Sequence[str] = "result"
+    mode: str | Sequence[str] = "max"
     num_samples: int | None = None
+    repeat: int = 1
+    evaluate_best: int = 0
+    search_alg: Any = None
+    points_to_evaluate: Sequence[Mapping[str, Any]] = ()
+    warm_start: str | Sequence[str] | None = None
+    scheduler: Any = None
+    stop: Any = None
+    time_budget_s: float | None = None
+    trial_timeout_s: float | None = None
     envs: Sequence[Any] = ()
     env_key: str = "env_name"
     seeds: int | Sequence[int] | None = None
@@ -35,8 +46,27 @@ class SweepSettings:
     init_kwargs: Mapping[str, Any] = field(default_factory=dict)
     storage_path: str | None = None
     exp_name: str | None = None
-    report_every: float = 1.0
+    report_every: float | None = None
     mongo: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def metrics(self) -> list[str]:
+        """The metrics that trials are compared by; the first decides the order of tables."""
+        return [self.metric] if isinstance(self.metric, str) else list(self.metric)
+
+    @property
+    def modes(self) -> list[str]:
+        """Which way each metric is compared; one for all, or one for each."""
+        if isinstance(self.mode, str):
+            return [self.mode] * len(self.metrics)
+        return list(self.mode)
+
+    @property
+    def seconds_between_reports(self) -> float:
+        """Shortest time between two reports of a trial; 0 where every step counts."""
+        if self.report_every is not None:
+            return self.report_every
+        return 0.0 if self.scheduler or self.stop else 1.0
 
 
 def _is_int(value: Any, least: int) -> bool:
@@ -64,11 +94,53 @@ def _is_optional_text(value: Any) -> bool:
     return value is None or (isinstance(value, str) and bool(value))
 
 
+def _is_list_of(value: Any, kind: type) -> bool:
+    is_list = isinstance(value, Sequence) and not isinstance(value, str)
+    return is_list and all(isinstance(item, kind) for item in value)
+
+
+def _is_names(value: Any) -> bool:
+    return (isinstance(value, str) or (_is_list_of(value, str) and bool(value))) and all(value)
+
+
+def _is_modes(value: Any) -> bool:
+    modes = [value] if isinstance(value, str) else value
+    return _is_names(modes) and all(mode in ("min", "max") for mode in modes)
+
+
+def _is_seconds(value: Any) -> bool:
+    return value is None or (_is_number(value) and value > 0)
+
+
 _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "search_space": (lambda v: isinstance(v, Mapping), "a mapping of parameters to samplers"),
     "dependent": (lambda v: isinstance(v, Mapping), "a mapping of parameters to expressions"),
-    "metric": (lambda v: isinstance(v, str) and bool(v), "the name of a logged metric or 'result'"),
-    "mode": (lambda v: v in ("min", "max"), "'min' or 'max'"),
+    "named_configs": (
+        lambda v: isinstance(v, (str, Sequence, Mapping)),
+        "a list of alternatives, each a named config of the inner experiment or a list of them",
+    ),
+    "trials": (
+        lambda v: _is_list_of(v, Mapping),
+        "a list of trials such as {'named_configs': ['fast'], 'config_updates': {'lr': 0.1}}",
+    ),
+    "metric": (_is_names, "the name of a logged metric or 'result', or a list of names"),
+    "mode": (_is_modes, "'min' or 'max', or a list of these, one for each metric"),
+    "repeat": (lambda v: _is_int(v, 1), "a whole number from 1"),
+    "evaluate_best": (lambda v: _is_int(v, 0), "a whole number from 0"),
+    # What these may hold is checked where they are read.
+    "search_alg": (lambda v: True, "a searcher"),
+    "scheduler": (lambda v: True, "a scheduler"),
+    "stop": (lambda v: True, "rules"),
+    "points_to_evaluate": (
+        lambda v: _is_list_of(v, Mapping),
+        "a list of points, each a mapping of parameters to values",
+    ),
+    "warm_start": (
+        lambda v: v is None or _is_names(v),
+        "the id of an earlier sweep, such as 'sweep-94889e7c9c', or a list of ids",
+    ),
+    "time_budget_s": (_is_seconds, "seconds, above 0, or None"),
+    "trial_timeout_s": (_is_seconds, "seconds, above 0, or None"),
     "num_samples": (lambda v: v is None or _is_int(v, 1), "a whole number from 1, or None"),
     "envs": (
         lambda v: (
@@ -93,7 +165,10 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "init_kwargs": (lambda v: isinstance(v, Mapping), "arguments of ray.init by name"),
     "storage_path": (_is_optional_text, "a folder, or None"),
     "exp_name": (_is_optional_text, "a name, or None"),
-    "report_every": (lambda v: _is_number(v) and v >= 0, "seconds, from 0"),
+    "report_every": (
+        lambda v: v is None or (_is_number(v) and v >= 0),
+        "seconds, from 0, or None",
+    ),
     "mongo": (
         lambda v: isinstance(v, Mapping),
         "a mapping such as {'url': 'mongodb://host:27017'}",
@@ -131,4 +206,35 @@ def read_settings(ray_config: Mapping[str, Any]) -> tuple[SweepSettings, list[st
             right[name] = value
         else:
             mistakes.append(f"ray.{name} is {value!r}; it must be {wanted}.")
-    return SweepSettings(**right), mistakes
+    settings = SweepSettings(**right)
+    mistakes += _mistakes_between(settings)
+    return settings, mistakes
+
+
+def _mistakes_between(settings: SweepSettings) -> list[str]:
+    """Find entries that do not go together."""
+    mistakes = []
+    if len(settings.metrics) != len(settings.modes):
+        mistakes.append(
+            f"ray.mode has {len(settings.modes)} entries and ray.metric {len(settings.metrics)}; "
+            "give one mode for all metrics, or one for each."
+        )
+    if settings.repeat > 1 and settings.seeds is not None:
+        mistakes.append(
+            f"ray.repeat={settings.repeat} and ray.seeds={settings.seeds!r} both say how often a "
+            "configuration is run; give one of them."
+        )
+    if settings.trials:
+        others = ("search_space", "named_configs", "envs", "search_alg", "points_to_evaluate")
+        mistakes += [
+            f"ray.trials lists the trials, so that ray.{name} has no place beside it; "
+            "give one of them."
+            for name in others
+            if getattr(settings, name)
+        ]
+        if settings.num_samples is not None:
+            mistakes.append(
+                f"ray.num_samples is {settings.num_samples}, but ray.trials lists the trials; "
+                "use ray.repeat to run each of them several times."
+            )
+    return mistakes

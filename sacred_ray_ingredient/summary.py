@@ -37,6 +37,27 @@ class GroupStatistics:
     half_width: float
 
 
+@dataclass(frozen=True)
+class Candidate:
+    """One configuration with the trials that ran it.
+
+    Parameters
+    ----------
+    trials
+        Completed ones with a value of the metric, by index.
+    statistics
+        The metric over these.
+    """
+
+    trials: Sequence[TrialOutcome]
+    statistics: GroupStatistics
+
+    @property
+    def trial(self) -> TrialOutcome:
+        """The first of its trials."""
+        return self.trials[0]
+
+
 def value_of(outcome: TrialOutcome, metric: str) -> float | None:
     """Return a trial's value of a metric; None where it has none that can be compared."""
     value = outcome.metrics.get(metric)
@@ -69,6 +90,74 @@ def ranked(outcomes: Iterable[TrialOutcome], metric: str, mode: str) -> list[Tri
         if outcome.status == "COMPLETED" and value is not None:
             comparable.append((sign * value, outcome.index, outcome))
     return [outcome for _, _, outcome in sorted(comparable, key=lambda entry: entry[:2])]
+
+
+def candidates(outcomes: Iterable[TrialOutcome], metric: str, mode: str) -> list[Candidate]:
+    """Order the configurations from the best to the worst, by the mean over their repetitions.
+
+    Parameters
+    ----------
+    outcomes
+        Attempts of trials in any order and state.
+    metric
+        Name of the metric.
+    mode
+        ``max`` or ``min``.
+
+    Returns
+    -------
+    list of Candidate
+        Of equal ones the one with the lower index is first.
+    """
+    groups: dict[int, list[TrialOutcome]] = {}
+    for outcome in sorted(outcomes, key=lambda outcome: outcome.index):
+        if outcome.status == "COMPLETED" and value_of(outcome, metric) is not None:
+            groups.setdefault(outcome.configuration, []).append(outcome)
+    found = []
+    for configuration, trials in groups.items():
+        values = [value for trial in trials if (value := value_of(trial, metric)) is not None]
+        found.append(Candidate(trials, _statistics(configuration, values)))
+    sign = -1.0 if mode == "max" else 1.0
+    return sorted(found, key=lambda each: (sign * each.statistics.mean, each.trial.index))
+
+
+def pareto_front(
+    found: Sequence[Candidate], metrics: Sequence[str], modes: Sequence[str]
+) -> list[Candidate]:
+    """Pick the configurations that no other one beats in every metric.
+
+    Parameters
+    ----------
+    found
+        From `candidates`.
+    metrics
+        Names of the metrics.
+    modes
+        ``max`` or ``min`` for each.
+
+    Returns
+    -------
+    list of Candidate
+        In the order as given; those without a finite value of each metric are left out.
+    """
+    points = []
+    for candidate in found:
+        means = []
+        for metric, mode in zip(metrics, modes, strict=True):
+            values = [value_of(trial, metric) for trial in candidate.trials]
+            finite = [value for value in values if value is not None]
+            if finite:
+                means.append(statistics.fmean(finite) * (1 if mode == "max" else -1))
+        if len(means) == len(metrics):
+            points.append((candidate, means))
+    return [
+        candidate
+        for candidate, means in points
+        if not any(
+            other != means and all(o >= m for o, m in zip(other, means, strict=True))
+            for _, other in points
+        )
+    ]
 
 
 def count_by_status(outcomes: Iterable[TrialOutcome]) -> dict[str, int]:
@@ -109,6 +198,23 @@ def group_statistics(
     return [_statistics(group, values) for group, values in groups.values()]
 
 
+def group_of(outcomes: Iterable[TrialOutcome], metric: str, group: Any) -> GroupStatistics | None:
+    """Summarise a metric over completed trials; None if none has a value.
+
+    Parameters
+    ----------
+    outcomes
+        Only completed ones with a finite value are used.
+    metric
+        Name of the metric.
+    group
+        What they have in common.
+    """
+    done = [outcome for outcome in outcomes if outcome.status == "COMPLETED"]
+    values = [value for outcome in done if (value := value_of(outcome, metric)) is not None]
+    return _statistics(group, values) if values else None
+
+
 def _statistics(group: Any, values: Sequence[float]) -> GroupStatistics:
     n = len(values)
     mean = statistics.fmean(values)
@@ -135,19 +241,22 @@ def table_rows(
     Returns
     -------
     header : list of str
-        ``run_id``, ``trial``, ``attempt``, ``status``, ``config.*``, ``metric.*``, ``error``.
+        ``run_id``, ``trial``, ``configuration``, ``attempt``, ``status``, ``stop_reason``,
+        ``config.*``, ``metric.*``, ``error``.
     rows : list of list
         Ordered by trial and attempt; empty text where there is no value.
     """
     ordered = sorted(outcomes, key=lambda outcome: (outcome.index, outcome.attempt))
     metrics = sorted({name for outcome in ordered for name in outcome.metrics})
-    header = ["run_id", "trial", "attempt", "status", "config.seed"]
+    header = ["run_id", "trial", "configuration", "attempt", "status", "stop_reason"]
+    header.append("config.seed")
     columns = [name for name in parameters if name != "seed"]
     header += [f"config.{name}" for name in columns]
     header += [f"metric.{name}" for name in metrics] + ["error"]
     rows = []
     for outcome in ordered:
-        row: list[Any] = [outcome.run_id, outcome.index, outcome.attempt, outcome.status]
+        row: list[Any] = [outcome.run_id, outcome.index, outcome.configuration]
+        row += [outcome.attempt, outcome.status, outcome.stop_reason or ""]
         row += [outcome.seed, *_values(outcome.parameters, columns)]
         row += [*_values(outcome.metrics, metrics), outcome.error or ""]
         rows.append(row)

@@ -14,12 +14,12 @@ from sacred.run import Run
 from sacred_ray_ingredient.cluster import ImportProbe, check_resources, connected_ray
 from sacred_ray_ingredient.engines.base import EngineJob
 from sacred_ray_ingredient.errors import MetricNotReported, SweepFailed
+from sacred_ray_ingredient.evaluation import evaluation_job
 from sacred_ray_ingredient.interruption import Interruption
 from sacred_ray_ingredient.mongo.folder import project_folder
-from sacred_ray_ingredient.nested import get_path, has_path, unflatten
-from sacred_ray_ingredient.plan import SweepPlan, trial_options
-from sacred_ray_ingredient.progress import SweepProgress, settle
-from sacred_ray_ingredient.record.documents import storable
+from sacred_ray_ingredient.nested import get_path, has_path
+from sacred_ray_ingredient.plan import SweepPlan
+from sacred_ray_ingredient.progress import Budget, SweepProgress, settle
 from sacred_ray_ingredient.record.observer import recorded_id
 from sacred_ray_ingredient.record.reconcile import (
     close_dead_runs,
@@ -28,10 +28,10 @@ from sacred_ray_ingredient.record.reconcile import (
 )
 from sacred_ray_ingredient.record.target import RecordTarget
 from sacred_ray_ingredient.report import final_report
-from sacred_ray_ingredient.summary import count_by_status, ranked, table_rows, value_of
+from sacred_ray_ingredient.summary import candidates, table_rows
+from sacred_ray_ingredient.sweep_info import ENGINE, sweep_info
 from sacred_ray_ingredient.tasks import SweepTask
-
-ENGINE = "tune"
+from sacred_ray_ingredient.trial_options import trial_options
 
 
 def run_sweep(
@@ -53,7 +53,7 @@ def run_sweep(
     Returns
     -------
     float
-        The best value of the metric.
+        The best value of the metric; of several metrics, of the first.
 
     Raises
     ------
@@ -69,31 +69,32 @@ def run_sweep(
     settings = plan.settings
     sweep = _task(plan, run, target)
     say(_headline(plan, target))
-    updates = plan.updates_of({})
-    for path in plan.parameters:
-        if has_path(updates, path):
-            given = f"{plan.inner.path}.{path}={get_path(updates, path)!r}"
-            say(f"Note: {given} is replaced in each trial by what the search gives.")
-    progress = SweepProgress(
-        run, plan.sweep_id, target, settings.metric, settings.mode, plan.total_trials, say
-    )
+    _tell_what_is_replaced(plan, say)
+    total = plan.total_trials + settings.evaluate_best
+    metric, mode = settings.metrics[0], settings.modes[0]
+    progress = SweepProgress(run, plan.sweep_id, target, metric, mode, total, say)
+    budget = Budget(settings.time_budget_s)
     with Interruption() as interruption:
         try:
-            _run_trials(plan, sweep, progress, interruption)
+            _run_trials(plan, sweep, progress, interruption, budget)
         finally:
             # Whatever happened, the record says of no trial that it runs, and of the sweep what
             # it has.
             _settle_record(sweep, progress, say)
-            run.info["sweep"] = _sweep_info(plan, progress)
-        is_complete = len(progress.completed) == plan.total_trials
+            _complete_best_config(plan, target, progress)
+            run.info["sweep"] = sweep_info(plan, progress)
+        is_complete = len(progress.completed) == total
         _add_table(run, progress, plan)
-        say(final_report(plan, progress.trials, target, recorded_id(run)))
+        say(final_report(plan, progress, target, recorded_id(run)))
+        if budget.is_used_up:
+            say(budget.reason)
         if not is_complete:  # a Ctrl-C after the last trial has nothing left to end
             interruption.raise_if_requested()
     return _best_value(plan, progress)
 
 
 def _task(plan: SweepPlan, run: Run, target: RecordTarget) -> SweepTask:
+    settings = plan.settings
     return SweepTask(
         sweep_id=plan.sweep_id,
         exp_name=plan.exp_name,
@@ -103,7 +104,9 @@ def _task(plan: SweepPlan, run: Run, target: RecordTarget) -> SweepTask:
         target=target,
         folder=os.getcwd(),
         outer_run_id=recorded_id(run),
-        report_every=plan.settings.report_every,
+        metric=settings.metrics[0],
+        report_every=settings.seconds_between_reports,
+        trial_timeout_s=settings.trial_timeout_s,
     )
 
 
@@ -113,19 +116,41 @@ def _headline(plan: SweepPlan, target: RecordTarget) -> str:
     return f"{plan.sweep_id} ({plan.exp_name}): {trials} of {plan.inner.path}, {where}"
 
 
+def _tell_what_is_replaced(plan: SweepPlan, say: Callable[[str], None]) -> None:
+    updates = plan.updates_of({}, ())
+    for path in plan.parameters:
+        if has_path(updates, path):
+            given = f"{plan.inner.path}.{path}={get_path(updates, path)!r}"
+            say(f"Note: {given} is replaced in each trial by what the search gives.")
+
+
 def _run_trials(
-    plan: SweepPlan, sweep: SweepTask, progress: SweepProgress, interruption: Interruption
+    plan: SweepPlan,
+    sweep: SweepTask,
+    progress: SweepProgress,
+    interruption: Interruption,
+    budget: Budget,
 ) -> None:
     settings = plan.settings
     job = EngineJob(
         sweep=sweep,
-        space=plan.space,
-        num_samples=plan.num_samples,
-        seed=plan.outer_seed,
+        sampling=plan.sampling,
         resolver=plan.trial_resolver,
         settings=settings,
         storage_path=str(Path(settings.storage_path or project_folder() / "tune").absolute()),
+        searcher=plan.searcher,
+        scheduler=plan.scheduler,
+        stop_rules=plan.stop_rules,
+        earlier=plan.earlier,
     )
+
+    def should_stop() -> str | None:
+        if interruption.requested():
+            return "The user ended the sweep."
+        if progress.unreported is not None or progress.uncompared is not None:
+            return "The sweep was ended, as its metric is not reported."
+        return budget.reason if budget.is_used_up else None
+
     with connected_ray(settings):
         interruption.take_back()  # Ray has its own way with SIGTERM
         check_resources(settings.resources_per_trial)
@@ -135,9 +160,11 @@ def _run_trials(
 
         probe.wait()
         interruption.raise_if_requested()
-        TuneEngine().run(
-            job, progress, lambda: interruption.requested() or progress.unreported is not None
-        )
+        budget.start()
+        TuneEngine().run(job, progress, should_stop)
+        evaluation = evaluation_job(job, progress) if should_stop() is None else None
+        if evaluation is not None:
+            TuneEngine().run(evaluation, progress, should_stop)
 
 
 def _settle_record(sweep: SweepTask, progress: SweepProgress, say: Callable[[str], None]) -> None:
@@ -158,42 +185,12 @@ def _settle_record(sweep: SweepTask, progress: SweepProgress, say: Callable[[str
     settle(progress.attempts, statuses)
 
 
-def _sweep_info(plan: SweepPlan, progress: SweepProgress) -> dict[str, Any]:
-    """Summarise a sweep for its own document; small, as each heartbeat writes it again."""
-    settings = plan.settings
-    info: dict[str, Any] = {
-        "sweep_id": plan.sweep_id,
-        "exp_name": plan.exp_name,
-        "engine": ENGINE,
-        "inner": str(plan.reference),
-        "searcher": "random and grid search",
-        "scheduler": "FIFO",
-        "search_space": plan.space.text(),
-        "dependent": unflatten({resolver.path: resolver.text for resolver in plan.resolvers}),
-        "dependent_source": unflatten(
-            {
-                resolver.path: resolver.source_code
-                for resolver in plan.resolvers
-                if resolver.source_code is not None
-            }
-        ),
-        "metric": settings.metric,
-        "mode": settings.mode,
-        "total": plan.total_trials,
-        "counts": count_by_status(progress.trials),
-        "best": None,
-    }
-    best = ranked(progress.trials, settings.metric, settings.mode)[:1]
-    if best:
-        info["best"] = {
-            "run_id": best[0].run_id,
-            "trial_index": best[0].index,
-            "value": value_of(best[0], settings.metric),
-            "metrics": best[0].metrics,
-            "config": best[0].config,
-        }
-    summary: dict[str, Any] = storable(info)
-    return summary
+def _complete_best_config(plan: SweepPlan, target: RecordTarget, progress: SweepProgress) -> None:
+    """Read the configuration of the best trial, which one that was ended early did not report."""
+    best = candidates(progress.searched, plan.settings.metrics[0], plan.settings.modes[0])[:1]
+    if best and best[0].trial.config is None and target.address is not None:
+        found = target.runs().find_one({"_id": best[0].trial.run_id}, {"config": 1}) or {}
+        best[0].trial.config = found.get("config")
 
 
 def _add_table(run: Run, progress: SweepProgress, plan: SweepPlan) -> None:
@@ -210,20 +207,22 @@ def _add_table(run: Run, progress: SweepProgress, plan: SweepPlan) -> None:
 
 def _best_value(plan: SweepPlan, progress: SweepProgress) -> float:
     settings = plan.settings
-    if progress.unreported is not None:
-        trial = progress.unreported
+    metric = settings.metrics[0]
+    trial = progress.unreported or progress.uncompared
+    if trial is not None:
         reported = ", ".join(sorted(trial.metrics)) or "nothing"
+        when = "never reported" if progress.unreported else "did not report while it ran"
         raise MetricNotReported(
-            f"ray.metric is {settings.metric!r}, which trial {trial.index} (run {trial.run_id}) "
-            f"never reported; it reported {reported}. The sweep was ended; choose one of these."
+            f"ray.metric is {metric!r}, which trial {trial.index} (run {trial.run_id}) {when}; "
+            f"it reported {reported}. The sweep was ended; choose a metric that is logged"
+            f"{'' if progress.unreported else ' on the way, or no scheduler'}."
         )
-    best = ranked(progress.trials, settings.metric, settings.mode)[:1]
-    value = value_of(best[0], settings.metric) if best else None
-    if value is None:
+    best = candidates(progress.searched, metric, settings.modes[0])[:1]
+    if not best:
         errors = [trial.error for trial in progress.trials if trial.error]
         first = f" The first error was: {errors[0]}." if errors else ""
         raise SweepFailed(
             f"None of the {len(progress.trials)} trials of {plan.sweep_id} completed with a "
-            f"finite value of {settings.metric!r}.{first}"
+            f"finite value of {metric!r}.{first}"
         )
-    return value
+    return best[0].statistics.mean

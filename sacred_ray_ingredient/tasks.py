@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from sacred_ray_ingredient.inner import InnerReference
-from sacred_ray_ingredient.nested import merge
+from sacred_ray_ingredient.nested import flatten, merge
 from sacred_ray_ingredient.record.target import RecordTarget
+from sacred_ray_ingredient.sampling import NAMED_CONFIGS
 
 # The entry of a trial's Tune config that is ours; all others are parameters.
 TASK_KEY = "__sweep__"
@@ -36,8 +37,12 @@ class SweepTask:
         Current folder of the driver, which becomes that of the trials.
     outer_run_id
         Run id of the sweep itself, None without a record.
+    metric
+        What trials are compared by.
     report_every
         Shortest time between reports to the scheduler, in seconds.
+    trial_timeout_s
+        Longest time that a trial may take, in seconds.
     """
 
     sweep_id: str
@@ -48,7 +53,36 @@ class SweepTask:
     target: RecordTarget
     folder: str
     outer_run_id: int | str | None = None
+    metric: str = "result"
     report_every: float = 1.0
+    trial_timeout_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Ending:
+    """Why an engine ends a trial before its main function returns.
+
+    Parameters
+    ----------
+    kind
+        ``stop``: a scheduler or a rule of ``ray.stop`` has seen enough of it; ``pause``: it goes
+        on later, in a segment of its own; ``interrupt``: the sweep ends.
+    reason
+        A sentence for the record.
+    """
+
+    kind: str
+    reason: str
+
+    @property
+    def status(self) -> str:
+        """Sacred's status of the run: a trial that was ended as planned is complete."""
+        return "INTERRUPTED" if self.kind == "interrupt" else "COMPLETED"
+
+    @property
+    def tags(self) -> list[str]:
+        """Tags of the run that tell it from those that returned."""
+        return {"stop": ["early-stopped"], "pause": ["paused"]}.get(self.kind, [])
 
 
 @dataclass(frozen=True)
@@ -69,6 +103,16 @@ class TrialTask:
         What the user changed of the inner experiment for the whole sweep, nested.
     attempt
         Number of the try, from 0.
+    segment
+        Number of the part of the attempt, from 0; schedulers pause trials and let them go on.
+    configuration
+        Number of the point of the search space, which all its repetitions share.
+    repetition
+        Number of the repetition of that point.
+    named_configs
+        Named configs of the inner experiment that the search chose.
+    taken_over
+        What a scheduler replaced the state of the trial with, as a sentence.
     """
 
     index: int
@@ -77,6 +121,11 @@ class TrialTask:
     seed: int
     updates: Mapping[str, Any] = field(default_factory=dict)
     attempt: int = 0
+    segment: int = 0
+    configuration: int = 0
+    repetition: int = 0
+    named_configs: Sequence[str] = ()
+    taken_over: str | None = None
 
     def parameters(self) -> dict[str, Any]:
         """Return what the trial changes of the sweep-wide configuration, nested."""
@@ -88,15 +137,13 @@ class TrialTask:
 
     def to_config(self) -> dict[str, Any]:
         """Write the trial as a Tune config: its parameters and our own entry."""
-        own = {
-            "index": self.index,
-            "sampled": dict(self.sampled),
-            "resolved": dict(self.resolved),
-            "seed": self.seed,
-            "updates": dict(self.updates),
-            "attempt": self.attempt,
-        }
+        own = {entry.name: getattr(self, entry.name) for entry in fields(self)}
         return {**self.parameters(), TASK_KEY: own}
+
+    def shown(self) -> dict[str, Any]:
+        """Return the parameters for tables, by dotted path."""
+        chosen = {NAMED_CONFIGS: ", ".join(self.named_configs)} if self.named_configs else {}
+        return {**chosen, **flatten(self.sampled), **flatten(self.resolved)}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> TrialTask:
@@ -127,7 +174,19 @@ class TrialOutcome:
     error
         One line about what went wrong, for a failed trial.
     config
-        The complete configuration, for a completed trial.
+        The complete configuration, for a trial that returned.
+    segment
+        Number of the part of the attempt.
+    configuration
+        Number of the point of the search space.
+    stop_reason
+        Why the engine ended it early, if it did.
+    sampled
+        Parameters from the search space, nested.
+    named_configs
+        Named configs of the inner experiment that the search chose.
+    was_compared
+        Whether the scheduler, if there is one, saw a value of the metric while the trial ran.
     """
 
     index: int
@@ -139,3 +198,9 @@ class TrialOutcome:
     metrics: dict[str, float] = field(default_factory=dict)
     error: str | None = None
     config: dict[str, Any] | None = None
+    segment: int = 0
+    configuration: int = 0
+    stop_reason: str | None = None
+    was_compared: bool = True
+    sampled: Mapping[str, Any] = field(default_factory=dict)
+    named_configs: Sequence[str] = ()

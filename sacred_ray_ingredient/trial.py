@@ -4,41 +4,80 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import json
 import os
 import platform
+import shutil
+import tempfile
 import traceback
+import uuid
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from sacred.host_info import get_host_info
 from sacred.run import Run
 
+from sacred_ray_ingredient import checkpoints
 from sacred_ray_ingredient.errors import InnerImportError, TrialFailed
 from sacred_ray_ingredient.inner import InnerReference
-from sacred_ray_ingredient.metrics import StepReporter, report_name, result_metrics
+from sacred_ray_ingredient.metrics import StepReporter, report_name, reported_metrics, result_metrics
 from sacred_ray_ingredient.record.documents import storable
-from sacred_ray_ingredient.record.observer import recorded_id
-from sacred_ray_ingredient.tasks import SweepTask, TrialTask
+from sacred_ray_ingredient.record.observer import RunObserver, recorded_id
+from sacred_ray_ingredient.tasks import Ending, SweepTask, TrialTask
 from sacred_ray_ingredient.values import plain
+from sacred_ray_ingredient.watchdog import TrialTimeout, Watchdog, end_process
+
+# Lies in each checkpoint.
+_METRICS_FILE = ".sacred_ray_metrics.json"
 
 
 class TrialStopped(KeyboardInterrupt):
     """The engine ended the trial at one of its reports.
 
     A ``KeyboardInterrupt``, so that an ``except Exception`` of the inner experiment does not
-    hold it up, and so that Sacred ends the run with the status below.
+    hold it up, and so that Sacred ends the run with the status of the ending.
+
+    Parameters
+    ----------
+    ending
+        What kind of end it is, and why.
     """
 
-    STATUS = "INTERRUPTED"
+    def __init__(self, ending: Ending) -> None:
+        super().__init__(ending.reason)
+        self.ending = ending
+        self.STATUS = ending.status
 
 
-def run_trial(
-    sweep: SweepTask,
-    trial: TrialTask,
-    report: Callable[[dict[str, Any]], None],
-    trial_id: str | None = None,
-    resources: Mapping[str, float] | None = None,
-) -> None:
+@dataclass
+class TrialContext:
+    """What an engine gives a trial in its worker process.
+
+    Parameters
+    ----------
+    report
+        Takes metrics on their way and at the end, with the folder of a checkpoint or None; raises
+        `TrialStopped` to end the trial.
+    trial_id
+        The engine's own name of the trial.
+    resources
+        What the engine gave the trial, by name.
+    restored
+        Folder of the checkpoint to go on from.
+    expected_names
+        Names that a step is known to have, kept over the trials of a process.
+    """
+
+    report: Callable[[dict[str, Any], Path | None], None]
+    trial_id: str | None = None
+    resources: Mapping[str, float] = field(default_factory=dict)
+    restored: Path | None = None
+    expected_names: set[str] = field(default_factory=set)
+
+
+def run_trial(sweep: SweepTask, trial: TrialTask, context: TrialContext) -> None:
     """Run one trial in this process and record it.
 
     Parameters
@@ -47,35 +86,48 @@ def run_trial(
         What all trials share.
     trial
         This trial.
-    report
-        Takes metrics on their way and at the end; raises `TrialStopped` to end the trial.
-    trial_id
-        The engine's own name of the trial.
-    resources
-        What the engine gave the trial, by name.
+    context
+        The engine's side of it.
 
     Raises
     ------
     TrialFailed
         If the inner experiment raised; its trace is in the record.
     TrialStopped
-        If ``report`` raised it; the run is recorded as INTERRUPTED.
+        If the engine ended it at a report; the run is recorded with the status of the ending.
     """
-    with _in_folder(sweep.folder):
+    with _in_folder(sweep.folder), tempfile.TemporaryDirectory(prefix="sacred-ray-") as spare:
         try:
-            run = _make_run(sweep, trial, trial_id, resources or {})
+            run = _make_run(sweep, trial, context)
         except (Exception, SystemExit) as error:
-            run_id = _record_stillborn(sweep, trial, trial_id)
-            raise _failed(trial, run_id, "FAILED", error, report) from None
-        reporter = StepReporter(_progress_report(report, run, trial), sweep.report_every)
+            run_id = _record_stillborn(sweep, trial, context)
+            raise _failed(trial, run_id, "FAILED", error, context) from None
+        checkpoint = _NextCheckpoint(Path(spare))
+        reporter = StepReporter(
+            _progress_report(context, run, trial, checkpoint),
+            sweep.report_every,
+            metric=None if sweep.metric == "result" else sweep.metric,
+            expected=context.expected_names,
+            is_urgent=checkpoint.is_there,
+        )
+        _take_over_metrics(context.restored, reporter)
         _forward_metrics(run, reporter)
+        checkpoints.set_keeper(checkpoints.Keeper(context.restored, checkpoint.keep))
+        limit = sweep.trial_timeout_s
+        too_long = f"It took longer than ray.trial_timeout_s={limit}."
         try:
-            run()
+            with Watchdog(limit, lambda: end_process(run, too_long)):
+                run()
         except TrialStopped:
             raise
+        except TrialTimeout:
+            context.report(_last_report(run, trial, reporter, error=too_long), None)
+            return
         except BaseException as error:
-            raise _failed(trial, recorded_id(run), run.status, error, report) from None
-    report(_final_report(run, reporter, trial))
+            raise _failed(trial, recorded_id(run), run.status, error, context) from None
+        finally:
+            checkpoints.set_keeper(None)
+    context.report(_last_report(run, trial, reporter), None)
 
 
 def check_import(inner: InnerReference, folder: str) -> str | None:
@@ -101,15 +153,45 @@ def check_import(inner: InnerReference, folder: str) -> str | None:
     return None
 
 
-def _make_run(
-    sweep: SweepTask, trial: TrialTask, trial_id: str | None, resources: Mapping[str, float]
-) -> Run:
+class _NextCheckpoint:
+    """The checkpoint that goes along with the next report."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._path: Path | None = None
+
+    def keep(self, path: Path) -> None:
+        """Copy a checkpoint, which replaces one that was not reported yet."""
+        self.drop()
+        self._path = Path(shutil.copytree(path, self._folder / uuid.uuid4().hex))
+
+    def is_there(self) -> bool:
+        """Tell whether there is one."""
+        return self._path is not None
+
+    def path(self) -> Path | None:
+        """Return where it is."""
+        return self._path
+
+    def note(self, values: Mapping[str, Any]) -> None:
+        """Keep the metrics of its step with it."""
+        if self._path is not None:
+            (self._path / _METRICS_FILE).write_text(json.dumps(values), encoding="utf-8")
+
+    def drop(self) -> None:
+        """Delete it, once it has been reported."""
+        if self._path is not None:
+            shutil.rmtree(self._path)
+        self._path = None
+
+
+def _make_run(sweep: SweepTask, trial: TrialTask, context: TrialContext) -> Run:
     experiment = sweep.inner.load()
-    place = {"node": platform.node(), "pid": os.getpid(), "resources": dict(resources)}
+    place = {"node": platform.node(), "pid": os.getpid(), "resources": dict(context.resources)}
     run = experiment._create_run(
         config_updates=trial.config_updates(),
         info={"sweep": place},
-        meta_info={"sweep": _sweep_meta(sweep, trial, trial_id)},
+        meta_info={"sweep": _sweep_meta(sweep, trial, context.trial_id)},
         options=dict(sweep.options),
     )
     # On the run and not on the experiment, which the next trial of this process uses again.
@@ -122,12 +204,13 @@ def _failed(
     run_id: int | str | None,
     status: str,
     error: BaseException,
-    report: Callable[[dict[str, Any]], None],
+    context: TrialContext,
 ) -> TrialFailed:
     """Tell the driver about a trial that raised, and make the exception that ends it."""
     first_line = str(error).strip().split("\n", 1)[0]
     line = f"{type(error).__name__}: {first_line}" if first_line else type(error).__name__
-    report({"run_id": run_id, "attempt": trial.attempt, "status": status, "error": line})
+    values = {"run_id": run_id, "attempt": trial.attempt, "status": status, "error": line}
+    context.report(values, None)
     # Text only: the exception of the experiment may be one that no other process can load.
     return TrialFailed(f"Trial {trial.index} (run {run_id}) ended {status}: {line}")
 
@@ -140,14 +223,18 @@ def _sweep_meta(sweep: SweepTask, trial: TrialTask, trial_id: str | None) -> dic
         "trial_index": trial.index,
         "trial_id": trial_id,
         "attempt": trial.attempt,
-        "segment": 0,
+        "segment": trial.segment,
+        "configuration": trial.configuration,
+        "repetition": trial.repetition,
         "engine": sweep.engine,
         "sampled": dict(trial.sampled),
         "resolved": dict(trial.resolved),
+        "named_configs": list(trial.named_configs),
+        **({"taken_over": trial.taken_over} if trial.taken_over else {}),
     }
 
 
-def _record_stillborn(sweep: SweepTask, trial: TrialTask, trial_id: str | None) -> int | None:
+def _record_stillborn(sweep: SweepTask, trial: TrialTask, context: TrialContext) -> int | None:
     """Record a trial that failed before Sacred had a run of it; called while handling why."""
     trace = traceback.format_exc().splitlines(True)
     if sweep.target.address is None or sweep.options.get("--unobserved"):
@@ -168,7 +255,7 @@ def _record_stillborn(sweep: SweepTask, trial: TrialTask, trial_id: str | None) 
         host_info=get_host_info(hosts),
         start_time=now,
         config=trial.config_updates(),
-        meta_info={"options": sweep.options, "sweep": _sweep_meta(sweep, trial, trial_id)},
+        meta_info={"options": sweep.options, "sweep": _sweep_meta(sweep, trial, context.trial_id)},
         _id=None,
     )
     observer.failed_event(fail_time=now, fail_trace=trace)
@@ -181,6 +268,16 @@ class _RunStandIn:
     def __init__(self) -> None:
         self.observers: list[Any] = []
         self._output_file = None
+
+
+def _take_over_metrics(restored: Path | None, reporter: StepReporter) -> None:
+    """Begin with the metrics of the state that the trial goes on from."""
+    path = None if restored is None else restored / _METRICS_FILE
+    if path is None or not path.is_file():
+        return
+    values = json.loads(path.read_text(encoding="utf-8"))
+    reporter.step = values.get("step")
+    reporter.latest.update(reported_metrics(values))
 
 
 def _forward_metrics(run: Run, reporter: StepReporter) -> None:
@@ -197,30 +294,34 @@ def _forward_metrics(run: Run, reporter: StepReporter) -> None:
 
 
 def _progress_report(
-    report: Callable[[dict[str, Any]], None], run: Run, trial: TrialTask
+    context: TrialContext, run: Run, trial: TrialTask, checkpoint: _NextCheckpoint
 ) -> Callable[[dict[str, Any]], None]:
     """Add the run to each report, and note in the run that a report ended it."""
 
     def report_progress(values: dict[str, Any]) -> None:
+        own = {"run_id": recorded_id(run), "attempt": trial.attempt, "status": "RUNNING"}
+        checkpoint.note(values)
         try:
-            report(
-                {
-                    **values,
-                    "run_id": recorded_id(run),
-                    "attempt": trial.attempt,
-                    "status": "RUNNING",
-                }
-            )
-        except TrialStopped:
-            run.info["sweep"]["stop_reason"] = "stopped by the sweep"
+            context.report({**values, **own}, checkpoint.path())
+        except TrialStopped as stopped:
+            run.info["sweep"]["stop_reason"] = stopped.ending.reason
+            for observer in run.observers:
+                if isinstance(observer, RunObserver):
+                    observer.tag_at_end(stopped.ending.tags)
             raise
+        finally:
+            checkpoint.drop()
 
     return report_progress
 
 
-def _final_report(run: Run, reporter: StepReporter, trial: TrialTask) -> dict[str, Any]:
+def _last_report(
+    run: Run, trial: TrialTask, reporter: StepReporter, error: str | None = None
+) -> dict[str, Any]:
     metrics = {**reporter.latest, **result_metrics(plain(run.result))}
-    values = {report_name(name): value for name, value in metrics.items()}
+    values: dict[str, Any] = {report_name(name): value for name, value in metrics.items()}
+    values |= {} if reporter.step is None else {"step": reporter.step}
+    values |= {} if error is None else {"error": error}
     return {
         **values,
         "run_id": recorded_id(run),

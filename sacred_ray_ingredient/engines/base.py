@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
+from sacred_ray_ingredient.choices import Choice
 from sacred_ray_ingredient.resolved_config import TrialResolver
-from sacred_ray_ingredient.search_space import SearchSpace
+from sacred_ray_ingredient.sampling import Sampling
 from sacred_ray_ingredient.settings import SweepSettings
+from sacred_ray_ingredient.stop_rules import StopRule
 from sacred_ray_ingredient.tasks import SweepTask, TrialOutcome
 
 
@@ -20,27 +22,54 @@ class EngineJob:
     ----------
     sweep
         What all trials share.
-    space
-        What is sampled.
-    num_samples
-        How often the space is sampled; each sample goes over the whole grid.
-    seed
-        Seed of the sampling.
+    sampling
+        What is sampled, and how often.
     resolver
         Completes what was sampled.
     settings
         Resources, retries and concurrency.
     storage_path
         Folder for the engine's own files.
+    searcher
+        Chooses what is sampled; None for random and grid search.
+    scheduler
+        Ends and pauses trials; None for first in, first out.
+    stop_rules
+        End a trial.
+    earlier
+        Values by dimension and of the metrics, from earlier sweeps, which the searcher is told.
+    first_index
+        Index of the first trial.
+    first_configuration
+        Number of the first configuration.
     """
 
     sweep: SweepTask
-    space: SearchSpace
-    num_samples: int
-    seed: int
+    sampling: Sampling
     resolver: TrialResolver
     settings: SweepSettings
     storage_path: str
+    searcher: Choice | None = None
+    scheduler: Choice | None = None
+    stop_rules: Sequence[StopRule] = ()
+    earlier: Sequence[Any] = ()
+    first_index: int = 0
+    first_configuration: int = 0
+
+    @property
+    def total(self) -> int:
+        """Number of trials, or the most that there can be."""
+        return self.sampling.total(suggested=self.searcher is not None)
+
+    @property
+    def metric(self) -> str:
+        """What trials are compared by; of several metrics the first."""
+        return self.settings.metrics[0]
+
+    @property
+    def mode(self) -> str:
+        """Which way the metric is compared."""
+        return self.settings.modes[0]
 
 
 class TrialListener(Protocol):
@@ -59,7 +88,9 @@ class TrialListener(Protocol):
 class Engine(Protocol):
     """Executes trials until there are no more or it is told to stop."""
 
-    def run(self, job: EngineJob, listener: TrialListener, should_stop: Callable[[], bool]) -> None:
+    def run(
+        self, job: EngineJob, listener: TrialListener, should_stop: Callable[[], str | None]
+    ) -> None:
         """Run all trials of a job on the connected Ray.
 
         Parameters
@@ -69,5 +100,6 @@ class Engine(Protocol):
         listener
             Hears of each trial.
         should_stop
-            Asked again and again; once it says yes, running trials are ended and no more begin.
+            Asked again and again; once it gives a reason, running trials are ended with it and
+            no more begin.
         """

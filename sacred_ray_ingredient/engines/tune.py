@@ -5,21 +5,27 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from ray import tune
 from ray.exceptions import RayActorError
 from ray.tune.callback import Callback
+from ray.tune.error import TuneError
 from ray.tune.experiment import Trial
 from ray.tune.stopper import Stopper
 
 from sacred_ray_ingredient.engines.base import EngineJob, TrialListener
-from sacred_ray_ingredient.engines.tune_search import ResolvingGenerator
+from sacred_ray_ingredient.engines.endings import Endings
+from sacred_ray_ingredient.engines.make_searcher import SearchJob, make_searcher
+from sacred_ray_ingredient.engines.tune_scheduler import make_scheduler
+from sacred_ray_ingredient.engines.tune_search import ResolvingGenerator, SearchingGenerator
 from sacred_ray_ingredient.engines.tune_worker import make_trainable
-from sacred_ray_ingredient.metrics import reported_metrics
-from sacred_ray_ingredient.nested import flatten
-from sacred_ray_ingredient.tasks import TASK_KEY, TrialOutcome, TrialTask
+from sacred_ray_ingredient.errors import SweepFailed
+from sacred_ray_ingredient.metrics import report_name, reported_metrics
+from sacred_ray_ingredient.tasks import TASK_KEY, Ending, TrialOutcome, TrialTask
 
 # Read by Tune on the driver; the record is MongoDB, so Tune's own loggers only cost time.
 _DRIVER_ENVIRONMENT = {
@@ -27,81 +33,152 @@ _DRIVER_ENVIRONMENT = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
+    # A metric need not be logged at every step.
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
 }
 
 
 class TuneEngine:
     """Runs trials with Ray Tune; see `sacred_ray_ingredient.engines.base.Engine`."""
 
-    def run(self, job: EngineJob, listener: TrialListener, should_stop: Callable[[], bool]) -> None:
+    def run(
+        self, job: EngineJob, listener: TrialListener, should_stop: Callable[[], str | None]
+    ) -> None:
         """Run all trials of a job on the connected Ray."""
         settings = job.settings
+        endings = Endings(job.sweep.sweep_id)
         with _environment(_DRIVER_ENVIRONMENT), _quiet_tune():
-            # Not tune.Tuner, which writes all it is given to a file for a later restore; a sweep
-            # is resumed from its record.
-            tune.run(
-                make_trainable(job.sweep),
-                name=job.sweep.sweep_id,
-                config=job.space.param_space(),
-                num_samples=job.num_samples,
-                search_alg=ResolvingGenerator(
-                    job.resolver, job.seed, settings.max_concurrent_trials or 0
-                ),
-                resources_per_trial=dict(settings.resources_per_trial),
-                max_failures=settings.max_failures,
-                reuse_actors=True,
-                stop=_StopOnRequest(should_stop),
-                callbacks=[_ToListener(listener)],
-                storage_path=job.storage_path,
-                raise_on_failed_trial=False,
-                verbose=0,
-            )
+            try:
+                # Not tune.Tuner, which writes all it is given to a file for a later restore; a
+                # sweep is resumed from its record.
+                tune.run(
+                    make_trainable(job.sweep),
+                    name=f"{job.sweep.sweep_id}-{job.first_index}",
+                    config={},
+                    num_samples=job.total,
+                    search_alg=_make_generator(job),
+                    scheduler=make_scheduler(job, endings),
+                    resources_per_trial=dict(settings.resources_per_trial),
+                    max_failures=settings.max_failures,
+                    reuse_actors=True,
+                    stop=_StopByRule(job, endings, should_stop),
+                    callbacks=[_ToListener(job, listener, endings)],
+                    storage_path=job.storage_path,
+                    raise_on_failed_trial=False,
+                    verbose=0,
+                )
+            except TuneError as error:
+                # The text is a stack trace, whose last line says what is wrong.
+                last_line = str(error).strip().rpartition("\n")[2]
+                sentence = re.sub(r"^[\w.]*Error: ", "", last_line)
+                raise SweepFailed(f"Ray Tune ended the search: {sentence}") from error
+            finally:
+                endings.clear()
 
 
-class _StopOnRequest(Stopper):
-    """Lets the sweep end all trials; Tune asks after every event."""
+def _make_generator(job: EngineJob) -> ResolvingGenerator | SearchingGenerator:
+    most = job.settings.max_concurrent_trials or 0
+    if job.searcher is None:
+        samples = (
+            replace(sample, configuration=job.first_configuration + sample.configuration)
+            for sample in job.sampling.samples()
+        )
+        return ResolvingGenerator(samples, job.total, job.resolver, most, job.first_index)
+    search = SearchJob(
+        dimensions=job.sampling.dimensions(),
+        metrics=[report_name(metric) for metric in job.settings.metrics],
+        modes=job.settings.modes,
+        seed=job.sampling.seed,
+        num_samples=job.sampling.num_samples,
+        max_concurrent=most,
+        points_to_evaluate=job.settings.points_to_evaluate,
+        earlier=job.earlier,
+    )
+    searcher, encodings = make_searcher(job.searcher, search)
+    return SearchingGenerator(
+        searcher, encodings, job.sampling, job.resolver, most, job.settings.metrics
+    )
 
-    def __init__(self, should_stop: Callable[[], bool]) -> None:
+
+class _StopByRule(Stopper):
+    """Ends trials by the rules of ``ray.stop``, and all of them when the sweep says so."""
+
+    def __init__(
+        self, job: EngineJob, endings: Endings, should_stop: Callable[[], str | None]
+    ) -> None:
+        self._rules = job.stop_rules
+        self._endings = endings
         self._should_stop = should_stop
+        self._is_over = False
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        return False
+        if result.get("status") != "RUNNING":
+            return False
+        rule = next((rule for rule in self._rules if rule.check(trial_id, result)), None)
+        if rule is None:
+            return False
+        step = f" at step {result['step']}" if "step" in result else ""
+        ending = Ending("stop", f"stopped by ray.stop: {rule.text}{step}")
+        self._endings.announce(trial_id, TrialTask.from_config(result["config"]), ending)
+        return True
 
     def stop_all(self) -> bool:
-        return self._should_stop()
+        reason = self._should_stop()
+        if reason is not None and not self._is_over:
+            self._is_over = True
+            self._endings.announce_to_all(reason)
+        return reason is not None
 
     def __getstate__(self) -> dict[str, Any]:
         # Tune's snapshots hold the stopper; the sweep that it asks cannot be put into a file.
-        return {"_should_stop": _never}
+        return {"_rules": [], "_endings": None, "_should_stop": _never, "_is_over": True}
 
 
-def _never() -> bool:
-    return False
+def _never() -> None:
+    return None
 
 
 class _ToListener(Callback):
     """Translates Tune's events of trials for the sweep."""
 
-    def __init__(self, listener: TrialListener) -> None:
+    def __init__(self, job: EngineJob, listener: TrialListener, endings: Endings) -> None:
         self._listener = listener
+        self._endings = endings
+        self._compared_by = None if job.scheduler is None else report_name(job.metric)
+        self._compared: set[str] = set()
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
+    ) -> None:
+        if self._compared_by in result and result.get("status") == "RUNNING":
+            self._compared.add(trial.trial_id)
 
     def on_trial_start(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
+        self._endings.started(trial)
         self._listener.trial_started(_outcome(trial, "RUNNING", {}))
 
     def on_trial_complete(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
         result = _result_of_attempt(trial)
-        self._listener.trial_finished(_outcome(trial, result.get("status", "RUNNING"), result))
+        outcome = _outcome(trial, result.get("status", "RUNNING"), result)
+        ending = self._endings.ending(trial)
+        if outcome.status == "RUNNING" and ending is not None:
+            outcome.status, outcome.stop_reason = ending.status, ending.reason
+            if ending.kind == "pause":
+                outcome.stop_reason = f"not continued after it was {ending.reason}"
+        is_silent = self._compared_by is not None and trial.trial_id not in self._compared
+        outcome.was_compared = not is_silent
+        self._listener.trial_finished(outcome)
 
     def on_trial_recover(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
         self._died(trial, will_retry=True)
         task = TrialTask.from_config(trial.config)
-        again = {**trial.config[TASK_KEY], "attempt": task.attempt + 1}
+        again = {**trial.config[TASK_KEY], "attempt": task.attempt + 1, "segment": 0}
         trial.set_config({**trial.config, TASK_KEY: again})
 
     def on_trial_error(
@@ -134,17 +211,20 @@ def _why(trial: Trial) -> str:
 
 def _outcome(trial: Trial, status: str, result: Mapping[str, Any]) -> TrialOutcome:
     task = TrialTask.from_config(trial.config)
-    parameters = {**flatten(task.sampled), **flatten(task.resolved)}
     return TrialOutcome(
         index=task.index,
         attempt=task.attempt,
         status=status,
-        parameters=parameters,
+        parameters=task.shown(),
         seed=task.seed,
         run_id=result.get("run_id"),
         metrics=reported_metrics(result),
         error=result.get("error"),
         config=result.get("run_config"),
+        segment=task.segment,
+        configuration=task.configuration,
+        sampled=task.sampled,
+        named_configs=task.named_configs,
     )
 
 

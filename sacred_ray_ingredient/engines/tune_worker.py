@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import ray
 from ray import tune
 
+from sacred_ray_ingredient.engines.endings import announced_ending
 from sacred_ray_ingredient.record.target import close_clients
-from sacred_ray_ingredient.tasks import SweepTask, TrialTask
-from sacred_ray_ingredient.trial import TrialStopped, run_trial
+from sacred_ray_ingredient.tasks import Ending, SweepTask, TrialTask
+from sacred_ray_ingredient.trial import TrialContext, TrialStopped, run_trial
 
 # Shorter than what Tune waits for an actor before it kills it (10 s).
 _STOP_PATIENCE_S = 8.0
@@ -52,29 +56,44 @@ def make_trainable(sweep: SweepTask) -> Callable[[Mapping[str, Any]], None]:
     sweep
         What all trials share; travels to the workers with the function.
     """
+    # Of the trial before in the same process, for the first step of the next one.
+    expected_names: set[str] = set()
 
     def trainable(config: Mapping[str, Any]) -> None:
         os.environ.update(_ENVIRONMENT)
-        context = tune.get_context()
-        resources = ray.get_runtime_context().get_assigned_resources()
-        try:
-            run_trial(
-                sweep,
-                TrialTask.from_config(config),
-                report_to_tune,
-                trial_id=context.get_trial_id(),
-                resources=resources,
+        trial = TrialTask.from_config(config)
+        with _restored_folder() as restored:
+            context = TrialContext(
+                functools.partial(_report_to_tune, sweep.sweep_id, trial),
+                trial_id=tune.get_context().get_trial_id(),
+                resources=ray.get_runtime_context().get_assigned_resources(),
+                restored=restored,
+                expected_names=expected_names,
             )
-        except TrialStopped:
-            # Returning would make Tune take the end of the stopped trial for a new result and,
-            # where the actor is used again, for the end of the next trial.
-            sys.exit(0)
+            try:
+                run_trial(sweep, trial, context)
+            except TrialStopped:
+                # Returning would make Tune take the end of the stopped trial for a new result
+                # and, where the actor is used again, for the end of the next trial.
+                sys.exit(0)
 
     trainable.__mixins__ = (_FinishBeforeExit,)  # type: ignore[attr-defined]
     return trainable
 
 
-def report_to_tune(values: dict[str, Any]) -> None:
+@contextlib.contextmanager
+def _restored_folder() -> Iterator[Path | None]:
+    checkpoint = tune.get_checkpoint()
+    if checkpoint is None:
+        yield None
+        return
+    with checkpoint.as_directory() as folder:
+        yield Path(folder)
+
+
+def _report_to_tune(
+    sweep_id: str, trial: TrialTask, values: dict[str, Any], checkpoint: Path | None
+) -> None:
     """Report values to Tune.
 
     Raises
@@ -82,7 +101,13 @@ def report_to_tune(values: dict[str, Any]) -> None:
     TrialStopped
         If Tune ends the trial, which it says with a ``SystemExit`` out of its report.
     """
+    is_last = values["status"] != "RUNNING"
+    if is_last and values["status"] != "FAILED":
+        # Said here, so that no scheduler can pause a trial that has come to its end.
+        values = {**values, "done": True}
+    kept = None if checkpoint is None else tune.Checkpoint.from_directory(str(checkpoint))
     try:
-        tune.report(values)
+        tune.report(values, checkpoint=kept)
     except SystemExit as error:
-        raise TrialStopped("the engine ended the trial") from error
+        ending = Ending("stop", "") if is_last else announced_ending(sweep_id, trial)
+        raise TrialStopped(ending) from error

@@ -49,6 +49,7 @@ class RunObserver(MongoObserver):
 
         self._run = run
         self._tags = list(tags)
+        self._tags_at_end: list[str] = []
         self._inserted = False
         # The constructor of the class above insists on a client of its own and a database name.
         self.initialize(
@@ -134,6 +135,10 @@ class RunObserver(MongoObserver):
             {"$set": changes, "$addToSet": {"omniboard.tags": {"$each": list(tags)}}},
         )
 
+    def tag_at_end(self, tags: Sequence[str]) -> None:
+        """Add tags when the run is stopped."""
+        self._tags_at_end += tags
+
     def save_sources(self, ex_info: Mapping[str, Any]) -> list[list[Any]]:
         """Store the source files that the database does not have yet, and refer to all."""
         stored = []
@@ -185,6 +190,9 @@ class RunObserver(MongoObserver):
         """Write the end of a run that was stopped."""
         self._take_rest_of_output()
         super().interrupted_event(interrupt_time, status)
+        if self._tags_at_end and self._inserted:
+            tags = {"omniboard.tags": {"$each": self._tags_at_end}}
+            self.runs.update_one({"_id": self.run_entry["_id"]}, {"$addToSet": tags})
 
     def failed_event(self, fail_time: datetime, fail_trace: Sequence[str]) -> None:
         """Write the end of a run that raised."""

@@ -70,7 +70,28 @@ def close_dead_runs(
     return closed
 
 
-def recorded_statuses(runs: Any, sweep_id: str) -> dict[tuple[int, int], tuple[int, str]]:
+def note_early_stop(runs: Any, run_id: int | str | None, reason: str) -> None:
+    """Say of a trial that was paused, and has ended by now, that it was not continued.
+
+    Parameters
+    ----------
+    runs
+        The pymongo collection of runs.
+    run_id
+        Of its last segment.
+    reason
+        Why it was not continued.
+    """
+    changes = {
+        "$set": {"info.sweep.stop_reason": reason},
+        "$addToSet": {"omniboard.tags": "early-stopped"},
+    }
+    runs.update_one({"_id": run_id, "omniboard.tags": "paused"}, changes)
+
+
+def recorded_statuses(
+    runs: Any, sweep_id: str, trial_index: int | None = None
+) -> dict[tuple[int, int], tuple[int, str]]:
     """Read how the attempts of a sweep's trials ended.
 
     Parameters
@@ -79,16 +100,19 @@ def recorded_statuses(runs: Any, sweep_id: str) -> dict[tuple[int, int], tuple[i
         The pymongo collection of runs.
     sweep_id
         The sweep.
+    trial_index
+        Only of this trial; of all trials by default.
 
     Returns
     -------
     dict
-        Run id and status by trial index and attempt.
+        Run id and status by trial index and attempt; of the last segment of each.
     """
-    query = {"meta.sweep.sweep_id": sweep_id, "meta.sweep.trial_index": {"$exists": True}}
+    query: dict[str, Any] = {"meta.sweep.sweep_id": sweep_id}
+    query["meta.sweep.trial_index"] = {"$exists": True} if trial_index is None else trial_index
     fields = {"status": 1, "meta.sweep.trial_index": 1, "meta.sweep.attempt": 1}
     found = {}
-    for run in runs.find(query, fields):
+    for run in runs.find(query, fields, sort=[("_id", 1)]):
         sweep = run["meta"]["sweep"]
         found[sweep["trial_index"], sweep["attempt"]] = (run["_id"], run["status"])
     return found

@@ -1,4 +1,5 @@
 import functools
+import math
 import re
 import sys
 
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from sacred_ray_ingredient.errors import ResolverError
 from sacred_ray_ingredient.nested import set_path
-from sacred_ray_ingredient.resolvers import ConfigView, parse_dependent
+from sacred_ray_ingredient.resolvers import ConfigView, parse_dependent, resolver
 
 CONFIG = {"lr": 0.5, "layers": [2, 1], "optimizer": {"lr": 0.25, "wd": 0.1}}
 
@@ -21,8 +22,8 @@ def read(raw, **given_too):
 
 
 def resolve(value, config=CONFIG):
-    (resolver,) = read({"x": value})
-    return resolver.resolve(config)
+    (found,) = read({"x": value})
+    return found.resolve(config)
 
 
 def mistakes_of(raw, **given_too):
@@ -30,7 +31,7 @@ def mistakes_of(raw, **given_too):
 
 
 def order(raw, **given_too):
-    return [resolver.path for resolver in read(raw, **given_too)]
+    return [found.path for found in read(raw, **given_too)]
 
 
 def double_lr(config):
@@ -59,36 +60,36 @@ def helpers(tmp_path, monkeypatch):
 
 
 def test_an_expression_is_kept_as_text_with_what_it_reads():
-    (resolver,) = read({"optimizer": {"wd": "optimizer.lr * lr"}})
-    assert resolver.path == "optimizer.wd"
-    assert resolver.text == "optimizer.lr * lr"
-    assert resolver.reads == {"optimizer.lr", "lr"}
-    assert resolver.source_code is None
-    assert resolver.resolve(CONFIG) == 0.125
+    (found,) = read({"optimizer": {"wd": "optimizer.lr * lr"}})
+    assert found.path == "optimizer.wd"
+    assert found.text == "optimizer.lr * lr"
+    assert found.reads == {"optimizer.lr", "lr"}
+    assert found.source_code is None
+    assert found.resolve(CONFIG) == 0.125
 
 
 def test_a_function_by_name(helpers):
-    (resolver,) = read({"x": "my_helpers:scaled"})
-    assert resolver.text == "my_helpers:scaled"
-    assert resolver.reads is None
-    assert resolver.source_code == "def scaled(config):\n    return config.optimizer.lr * 4\n"
-    assert resolver.resolve(CONFIG) == 1.0
+    (found,) = read({"x": "my_helpers:scaled"})
+    assert found.text == "my_helpers:scaled"
+    assert found.reads is None
+    assert found.source_code == "def scaled(config):\n    return config.optimizer.lr * 4\n"
+    assert found.resolve(CONFIG) == 1.0
     assert resolve("my_helpers:nothing") == 7
     assert resolve("my_helpers:Tables.pick") == 0.5
 
 
 def test_a_function_as_python_object_is_kept_by_name_and_source():
-    (resolver,) = read({"x": double_lr})
-    assert resolver.text == f"<{__name__}.double_lr>"
-    assert "return config[" in resolver.source_code
-    assert resolver.resolve(CONFIG) == 1.0
+    (found,) = read({"x": double_lr})
+    assert found.text == f"<{__name__}.double_lr>"
+    assert "return config[" in found.source_code
+    assert found.resolve(CONFIG) == 1.0
 
 
 def test_functions_without_source_or_signature_work_too():
     assert resolve(functools.partial(lambda scale, config: config.lr * scale, 4)) == 2.0
-    (resolver,) = read({"x": dict})
-    assert resolver.source_code is None
-    assert resolver.resolve({"a": 1}) == {"a": 1}
+    (found,) = read({"x": dict})
+    assert found.source_code is None
+    assert found.resolve({"a": 1}) == {"a": 1}
 
 
 @pytest.mark.parametrize(
@@ -238,8 +239,147 @@ def test_any_graph_without_a_cycle_is_resolved_in_order(graph):
     raw = {path: " + ".join(["1", *(f"p{i}.v" for i in reads)]) for path, reads in graph.items()}
     resolvers = read(raw)
     config = {}
-    for resolver in resolvers:
-        set_path(config, resolver.path, resolver.resolve(config))
+    for found in resolvers:
+        set_path(config, found.path, found.resolve(config))
     assert len(resolvers) == len(graph)
     for path, reads in graph.items():
         assert config[path.split(".")[0]]["v"] == 1 + sum(config[f"p{i}"]["v"] for i in reads)
+
+
+def scaled(env_name, lr):
+    return lr * (10 if env_name == "Ant" else 1)
+
+
+def read_of(function, *names):
+    (found,) = read({"x": resolver(*names)(function)})
+    return found
+
+
+def test_a_decorated_function_gets_the_entries_that_it_declares():
+    found = read_of(lambda a, b: [a, b.wd], "lr", "optimizer")
+    assert found.reads == {"lr", "optimizer"}
+    assert found.resolve(CONFIG) == [0.5, 0.1]
+    assert read_of(lambda lr: lr * 2, "optimizer.lr").resolve(CONFIG) == 0.5
+    assert read_of(lambda: 3).reads == frozenset()
+
+
+def test_a_bare_decorator_takes_the_names_of_the_arguments():
+    @resolver
+    def both(lr, layers):
+        return [lr, *layers]
+
+    (found,) = read({"x": both})
+    assert found.reads == {"lr", "layers"}
+    assert found.resolve(CONFIG) == [0.5, 2, 1]
+    assert "return [lr, *layers]" in found.source_code
+    assert both(1, [2]) == [1, 2]
+
+
+def test_a_decorated_function_by_name(helpers, tmp_path):
+    (tmp_path / "my_helpers.py").write_text(
+        "from sacred_ray_ingredient.resolvers import resolver\n"
+        "@resolver('optimizer.lr')\n"
+        "def half(value):\n    return value / 2\n"
+    )
+    (found,) = read({"x": "my_helpers:half"})
+    assert (found.text, found.reads) == ("my_helpers:half", {"optimizer.lr"})
+    assert found.resolve(CONFIG) == 0.125
+
+
+def test_expressions_can_be_computed_again_and_functions_cannot():
+    raw = {"a": "lr * uniform(0, 1)", "b": double_lr, "c": resolver("lr")(lambda lr: lr)}
+    assert {found.path: found.is_repeatable for found in read(raw)} == {
+        "a": True,
+        "b": False,
+        "c": False,
+    }
+
+
+def test_functions_written_in_c_can_be_declared_too():
+    assert read_of(math.sqrt, "optimizer.lr").resolve(CONFIG) == 0.5
+    assert not hasattr(math.sqrt, "_sacred_ray_reads")
+    assert read_of(max, "lr", "optimizer.lr").resolve(CONFIG) == 0.5
+
+
+def test_a_decorated_function_cannot_change_the_config():
+    config = {"layers": [2, 1]}
+    assert read_of(lambda layers: sorted(layers.__iadd__([9])), "layers").resolve(config) == [
+        1,
+        2,
+        9,
+    ]
+    assert config == {"layers": [2, 1]}
+
+
+def test_decorated_functions_come_after_what_they_read():
+    use_b = resolver("b.c")(lambda value: value)
+    assert order({"a": use_b, "b": {"c": resolver("d")(lambda d: d)}, "d": "lr"}) == [
+        "d",
+        "b.c",
+        "a",
+    ]
+    assert order({"a": resolver("f")(lambda f: f), "f": double_lr, "e": "a"}) == ["f", "a", "e"]
+    assert order({"f": double_lr, "a": resolver("lr")(lambda lr: lr), "e": "lr"}) == ["e", "a", "f"]
+
+
+def test_functions_come_after_all_expressions_that_they_do_not_read():
+    raw = {"a": resolver("lr")(lambda lr: lr), "b": "a + 1", "e": "lr"}
+    assert order(raw) == ["e", "a", "b"]
+
+
+def test_cycles_through_decorated_functions_are_found():
+    told = mistakes_of({"a": "b + 1", "b": resolver("a")(lambda a: a)})
+    assert re.search("parameters that need each other: (a -> b -> a|b -> a -> b)", told)
+
+
+@pytest.mark.parametrize(
+    ("function", "names", "expected"),
+    [
+        (lambda a, b: 1, ("lr",), r"takes \(a, b\) but @resolver\('lr'\) gives it 1; there must"),
+        (lambda: 1, ("lr", "layers"), r"gives it 2"),
+        (lambda a: 1, ("x",), r"reads itself \(x\)"),
+        (lambda a: 1, ("x.y",), r"reads itself \(x.y\)"),
+        (lambda a: 1, (3,), r"lets read 3; give names of entries as text"),
+        (lambda a: 1, ("a..b",), r"lets read 'a..b'; give names"),
+    ],
+)
+def test_wrong_declarations_are_told_when_the_config_is_read(function, names, expected):
+    told = mistakes_of({"x": resolver(*names)(function)})
+    assert told.startswith("ray.dependent.x is ")
+    assert re.search(expected, told)
+
+
+@pytest.mark.parametrize("function", [lambda *lr: 1, lambda **lr: 1, lambda *, lr: 1])
+def test_arguments_that_are_no_names_of_entries(function):
+    assert "cannot be the names of entries; name them" in mistakes_of({"x": resolver(function)})
+
+
+def test_an_entry_that_a_decorated_function_misses_is_told():
+    with pytest.raises(ResolverError, match=r"no config entry 'optimizer.lrr' \(did you mean 'lr'"):
+        read_of(lambda a: a, "optimizer.lrr").resolve(CONFIG)
+    with pytest.raises(ResolverError, match=r"no config entry 'lr\.x'\."):
+        read_of(lambda a: a, "lr.x").resolve(CONFIG)
+    with pytest.raises(ResolverError, match=r"which raised ZeroDivisionError"):
+        read_of(lambda a: a / 0, "lr").resolve(CONFIG)
+
+
+def test_expressions_draw_with_the_seed_of_the_trial():
+    def drawn(seed, path="x", **others):
+        found = {r.path: r for r in read({path: "lr * uniform(0, 1)", **others})}
+        return found[path].resolve({**CONFIG, "seed": seed})
+
+    assert drawn(3) == drawn(3) == drawn(3, others="uniform(0, 1)")
+    assert 0 <= drawn(3) < 0.5
+    assert len({drawn(3), drawn(4), drawn(3, "y")}) == 3
+    with pytest.raises(ResolverError, match="seed of the trial is None"):
+        drawn(None)
+
+
+def test_a_draw_reads_the_seed_and_comes_after_it():
+    resolvers = read({"x": "uniform(0, lr)", "seed": "len(layers)"})
+    assert [(r.path, r.reads) for r in resolvers] == [
+        ("seed", {"layers"}),
+        ("x", {"lr", "seed"}),
+    ]
+    told = mistakes_of({"seed": "randint(1, 9)"})
+    assert told.startswith("ray.dependent.seed is 'randint(1, 9)', but what is drawn depends on")

@@ -1,163 +1,50 @@
-import ast
+"""The search space: its notations, conditions, parameters that move together, and mistakes."""
+
+import keyword
 import re
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sacred_ray_ingredient.search_space import (
-    SAMPLER_NAMES,
-    Sampler,
-    SearchSpace,
-    parse_search_space,
-)
-
-finite = st.floats(-1e6, 1e6)
-leaves = st.one_of(
-    st.none(),
-    st.booleans(),
-    st.integers(),
-    st.floats(allow_nan=False, allow_infinity=False),
-    st.text(),
-)
-values = st.lists(
-    st.recursive(leaves, lambda v: st.lists(v) | st.tuples(v) | st.dictionaries(st.integers(), v)),
-    min_size=1,
-)
-positive_pair = st.tuples(st.floats(1e-6, 1e3), st.floats(1e-6, 1e3)).filter(lambda p: p[0] < p[1])
-pair = st.tuples(finite, finite).filter(lambda p: p[0] < p[1])
-int_pair = st.tuples(st.integers(-1000, 1000), st.integers(1, 1000)).map(
-    lambda p: (p[0], p[0] + p[1])
-)
-positive_int_pair = st.tuples(st.integers(1, 1000), st.integers(1, 1000)).map(
-    lambda p: (p[0], p[0] + p[1])
-)
-steps = st.tuples(st.integers(1, 50), st.integers(1, 50), st.sampled_from([1, 2, 5, 0.5, 0.25]))
+from sacred_ray_ingredient.nested import flat_entries, flatten
+from sacred_ray_ingredient.samplers import Sampler
+from sacred_ray_ingredient.search_space import Case, Entry, SearchSpace, parse_search_space
+from tests.unit.samplers_strategies import any_sampler
 
 
-def ranged(name, pairs):
-    return pairs.map(lambda p: Sampler(name, {"lower": p[0], "upper": p[1]}))
+def parse(raw):
+    space, mistakes = parse_search_space(raw)
+    assert mistakes == []
+    return space
 
 
-def stepped(name, whole):
-    def make(drawn):
-        start, length, q = drawn
-        q = max(1, int(q)) if whole else q
-        given_q = {} if name == "qrandint" and q == 1 else {"q": q}
-        return Sampler(name, {"lower": start * q, "upper": (start + length) * q, **given_q})
-
-    return steps.map(make)
-
-
-all_samplers = {
-    "grid_search": values.map(lambda v: Sampler("grid_search", {"values": v})),
-    "choice": values.map(lambda v: Sampler("choice", {"categories": v})),
-    "uniform": ranged("uniform", pair),
-    "loguniform": ranged("loguniform", positive_pair)
-    | positive_pair.map(lambda p: Sampler("loguniform", {"lower": p[0], "upper": p[1], "base": 2})),
-    "randint": ranged("randint", int_pair),
-    "lograndint": ranged("lograndint", positive_int_pair),
-    "quniform": stepped("quniform", whole=False),
-    "qloguniform": stepped("qloguniform", whole=False),
-    "qrandint": stepped("qrandint", whole=True),
-    "qlograndint": stepped("qlograndint", whole=True),
-    "randn": st.tuples(finite.filter(bool), st.floats(1.5, 9)).map(
-        lambda p: Sampler("randn", {"mean": p[0], "sd": p[1]})
-    ),
-    "qrandn": st.tuples(finite, st.floats(1, 9), st.sampled_from([1, 0.5])).map(
-        lambda p: Sampler("qrandn", {"mean": p[0], "sd": p[1], "q": p[2]})
-    ),
-}
-any_sampler = st.one_of(*all_samplers.values())
-bounded = st.one_of(
-    *(
-        sampler
-        for name, sampler in all_samplers.items()
-        if name not in {"grid_search", "choice", "randn", "qrandn"}
-    )
-)
+def cases(value):
+    return parse({"lr": value}).entries["lr"].cases
 
 
 def read(value):
-    space, mistakes = parse_search_space({"lr": value})
-    assert mistakes == []
-    return space.samplers["lr"]
+    (case,) = cases(value)
+    assert case.condition is None
+    return case.sampler
 
 
-def mistake(value):
-    _, mistakes = parse_search_space({"lr": value})
+def told(value):
+    """Return cases as their texts, each value apart from its condition."""
+    return [
+        (
+            case.sampler.text() if case.sampler else case.constant,
+            case.condition.text if case.condition else None,
+        )
+        for case in cases(value)
+    ]
+
+
+def mistake(value, key="lr"):
+    _, mistakes = parse_search_space({key: value})
     assert len(mistakes) == 1
-    assert mistakes[0].startswith("ray.search_space.lr is ")
     return mistakes[0]
-
-
-def test_every_sampler_has_a_strategy_here():
-    assert set(all_samplers) == SAMPLER_NAMES
-
-
-@given(any_sampler)
-@settings(max_examples=300, deadline=None)
-def test_text_is_read_back_to_the_same_sampler(sampler):
-    assert read(sampler.text()) == sampler
-    assert read(sampler.text()).text() == sampler.text()
-
-
-@given(any_sampler)
-@settings(max_examples=300, deadline=None)
-def test_data_means_the_same_as_text(sampler):
-    assert read({sampler.name: sampler.arguments}) == sampler
-
-
-@given(any_sampler)
-@settings(max_examples=300, deadline=None)
-def test_tunes_own_object_means_the_same_as_text(sampler):
-    again = read(sampler.to_tune())
-    without_base = {k: v for k, v in sampler.arguments.items() if k != "base"}
-    assert again.name == sampler.name
-    assert again.arguments == without_base or again.text() == sampler.text()
-
-
-@given(bounded, st.integers(0, 2**32 - 1))
-@settings(max_examples=300, deadline=None)
-def test_tune_samples_within_the_bounds(sampler, seed):
-    lower, upper = sampler.arguments["lower"], sampler.arguments["upper"]
-    domain = sampler.to_tune()
-    rng = np.random.default_rng(seed)
-    for value in (domain.sample(random_state=rng) for _ in range(20)):
-        assert lower - 1e-9 * abs(lower) <= value <= upper + 1e-9 * abs(upper)
-        if sampler.name in {"randint", "lograndint"}:
-            assert value < upper
-        if "q" in sampler.arguments:
-            assert value / sampler.arguments["q"] == pytest.approx(
-                round(value / sampler.arguments["q"])
-            )
-
-
-@given(st.sampled_from(["randn", "qrandn"]).flatmap(all_samplers.get), st.integers(0, 2**32 - 1))
-@settings(max_examples=50, deadline=None)
-def test_tune_samples_normally_around_the_mean(sampler, seed):
-    drawn = sampler.to_tune().sample(size=50, random_state=np.random.default_rng(seed))
-    assert abs(np.mean(drawn) - sampler.arguments["mean"]) < 2 * sampler.arguments["sd"]
-
-
-@given(values)
-@settings(deadline=None)
-def test_choice_draws_from_its_categories(categories):
-    assert Sampler("choice", {"categories": categories}).to_tune().sample() in categories
-
-
-def test_grid_is_tunes_grid():
-    assert Sampler("grid_search", {"values": [1, 2]}).to_tune() == {"grid_search": [1, 2]}
-
-
-def test_base_is_kept_in_text_but_not_given_to_tune(recwarn):
-    sampler = read("loguniform(1, 8, base=2)")
-    assert sampler.text() == "loguniform(1, 8, base=2)"
-    sampler.to_tune()
-    assert not [warning for warning in recwarn if "base" in str(warning.message)]
 
 
 @pytest.mark.parametrize(
@@ -170,6 +57,7 @@ def test_base_is_kept_in_text_but_not_given_to_tune(recwarn):
         ("randn(0, 1)", "randn()"),
         ("qrandint(2, 8, 1)", "qrandint(2, 8)"),
         ("choice(range(1, 4))", "choice([1, 2, 3])"),
+        ("2 ** range(1, 4)", "grid_search([2, 4, 8])"),
         ("grid_search(values=('a', None, True))", "grid_search(['a', None, True])"),
         ({"loguniform": [1e-5, 1e-1]}, "loguniform(1e-05, 0.1)"),
         ({"uniform": {"lower": 0, "upper": 1}}, "uniform(0, 1)"),
@@ -177,6 +65,7 @@ def test_base_is_kept_in_text_but_not_given_to_tune(recwarn):
         ({"choice": {"categories": [[1, 2], [3]]}}, "choice([[1, 2], [3]])"),
         ({"randn": None}, "randn()"),
         ([2, 4, 8], "grid_search([2, 4, 8])"),
+        ([{"eval": "1"}], "grid_search([{'eval': '1'}])"),
         ((2, 4), "grid_search([2, 4])"),
         (np.array([0.5, 1.0]), "grid_search([0.5, 1.0])"),
         ([np.int64(3)], "grid_search([3])"),
@@ -184,14 +73,22 @@ def test_base_is_kept_in_text_but_not_given_to_tune(recwarn):
 )
 def test_every_notation_of_a_sampler(value, text):
     assert read(value).text() == text
+    assert parse({"lr": value}).text() == {"lr": text}
 
 
-@pytest.mark.parametrize("constant", ["adam", "mean(x)", "(", 3, 0.5, True, float("inf")])
+@pytest.mark.parametrize(
+    "constant",
+    [
+        *("adam", "mean(x)", "(", 3, 0.5, True, float("inf")),
+        *("run if possible", "mean(x) if possible", "if", "don't run if it's late", "or else"),
+        *("uniform if possible", "[1, 2]", "5", "a\nif b", "2 ** exponent if x"),
+    ],
+)
 def test_other_plain_values_are_constants(constant):
-    space, mistakes = parse_search_space({"opt": {"name": constant}})
-    assert mistakes == []
-    assert space == SearchSpace(constants={"opt.name": constant})
-    assert space.param_space() == {"opt": {"name": constant}}
+    space = parse({"opt": {"name": constant}})
+    assert space == SearchSpace({"opt.name": Entry(("opt.name",), (Case(None, constant),))})
+    assert space.text() == {"opt": {"name": constant}}
+    assert space.dimensions() == {}
 
 
 @pytest.mark.parametrize(
@@ -232,20 +129,22 @@ def test_other_plain_values_are_constants(constant):
         ("choice([1e999])", "no plain, finite data"),
         ("choice(range(10000000000000))", "more than 100,000 values"),
         ({"uniform": ["1e-5", 1]}, "lower is '1e-5' and must be a number, not text .YAML"),
-        ([{"eval": "1"}], "no plain, finite data"),
+        ("-2 ** range(3)", "needs brackets"),
+        ("  ", "lr is empty"),
         (len, "no plain data.*functions into ray.dependent"),
         (object(), "no plain data"),
     ],
 )
 def test_mistakes_say_what_would_be_right(value, expected):
-    assert re.search(expected, mistake(value))
+    sentence = mistake(value)
+    assert sentence.startswith("ray.search_space.lr is ")
+    assert re.search(expected, sentence)
 
 
 def test_nested_and_dotted_paths_and_none():
-    space, mistakes = parse_search_space(
+    space = parse(
         {"opt": {"lr": "uniform(0, 1)", "wd": None}, "opt.mom": [1, 2], "k": None, "empty": {}}
     )
-    assert mistakes == []
     assert space.paths() == ["opt.lr", "opt.mom"]
     assert space.text() == {"opt": {"lr": "uniform(0, 1)", "mom": "grid_search([1, 2])"}}
 
@@ -262,7 +161,7 @@ def test_all_mistakes_are_told_at_once():
         "ok": [1],
     }
     space, mistakes = parse_search_space(raw, "ray.x")
-    told = "\n".join(mistakes)
+    sentences = "\n".join(mistakes)
     assert len(mistakes) == 5
     for part in (
         "ray.x.a is",
@@ -271,21 +170,13 @@ def test_all_mistakes_are_told_at_once():
         "entry '.3'",
         "'f..g'",
     ):
-        assert part in told
-    assert "ok" in space.samplers
+        assert part in sentences
+    assert "ok" in space.entries
 
 
 def test_a_space_that_is_no_mapping_is_a_mistake():
     assert "must be a mapping" in parse_search_space("uniform(0, 1)")[1][0]
     assert parse_search_space(None) == (SearchSpace(), [])
-
-
-def test_grid_size_counts_grids_only():
-    raw = {"a": [1, 2, 3], "b": {"c": "grid_search([1, 2])"}, "d": "choice([1, 2])"}
-    assert parse_search_space(raw)[0].grid_size() == 6
-    assert parse_search_space({"d": "uniform(0, 1)"})[0].grid_size() == 1
-    assert read([1, 2]).values() == [1, 2]
-    assert read("uniform(0, 1)").values() is None
 
 
 def test_functions_of_sample_from_are_kept_apart():
@@ -294,45 +185,328 @@ def test_functions_of_sample_from_are_kept_apart():
     def double(config):
         return config["a"] * 2
 
-    space, mistakes = parse_search_space({"a": tune.uniform(0, 1), "b": tune.sample_from(double)})
-    assert mistakes == []
+    space = parse({"b": tune.sample_from(double), "a": tune.uniform(0, 1)})
     assert space.functions == {"b": double}
-    assert space.param_space().keys() == {"a"}
+    assert list(space.entries) == ["a"]
+    assert space.paths() == ["b", "a"]
     assert space.text()["b"].startswith("sample_from(test_functions_of_sample_from")
 
 
-@pytest.mark.parametrize("raw", [{"opt": {"eval": "1 + 1"}}, {"eval": "1 + 1"}])
-def test_tune_is_never_given_what_it_would_run_as_code(raw):
-    space, mistakes = parse_search_space(raw)
-    assert "takes for code" in mistakes[0]
-    assert space.param_space() == {}
-    assert parse_search_space({"opt": {"eval": "x", "lr": 1}})[1] == []
+def test_an_entry_may_be_called_eval():
+    """Tune would run it as code; it is not given the space, only values."""
+    assert parse({"opt": {"eval": "1 + 1"}}).text() == {"opt": {"eval": "1 + 1"}}
 
 
-def test_tune_takes_the_whole_space():
-    from ray.tune.search.variant_generator import generate_variants
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("uniform(0, 1) if opt == 'sgd'", [("uniform(0, 1)", "opt == 'sgd'")]),
+        ("[1, 2] if x.y > 3", [("grid_search([1, 2])", "x.y > 3")]),
+        ("('a', 'b') if x", [("grid_search(['a', 'b'])", "x")]),
+        ("2 ** range(2) if x else 3", [("grid_search([1, 2])", "x"), (3, None)]),
+        ("0.5 if x", [(0.5, "x")]),
+        ("'a if b' if x == 'else'", [("a if b", "x == 'else'")]),
+        ("'it''s' if x else \"'\"", [("its", "x"), ("'", None)]),
+        ("None if x else -2", [(None, "x"), (-2, None)]),
+        ("{'k': [1]} if x else 1e999", [({"k": [1]}, "x"), (float("inf"), None)]),
+        (
+            "randint(1, 3) if a else choice([1, 2]) if b or (1 if c else 2) else 'd'",
+            [
+                ("randint(1, 3)", "a"),
+                ("choice([1, 2])", "b or (1 if c else 2)"),
+                ("d", None),
+            ],
+        ),
+        ("choice(['a if b else c', 'd']) if x", [("choice(['a if b else c', 'd'])", "x")]),
+        (" uniform(0,\n 1)\n if x in (1,\n 2)", [("uniform(0, 1)", "x in (1, 2)")]),
+        (
+            "tune.choice(['\u00e4', '\U0001f600']) if x == '\u00fc' else 1",
+            [("choice(['\u00e4', '\U0001f600'])", "x == '\u00fc'"), (1, None)],
+        ),
+        ({"if": " opt == 'sgd' ", "then": {"uniform": [0, 1]}}, [("uniform(0, 1)", "opt == 'sgd'")]),
+        ({"if": "x", "then": [1, 2], "else": None}, [("grid_search([1, 2])", "x"), (None, None)]),
+        ({"if": "x", "then": "adam", "else": {"a": 1}}, [("adam", "x"), ({"a": 1}, None)]),
+        ({"if": "x", "then": True, "else": "2 if y"}, [(True, "x"), (2, "y")]),
+        (
+            {"if": "x", "then": 1, "else": {"if": "y", "then": "run if you can", "else": 2}},
+            [(1, "x"), ("run if you can", "y"), (2, None)],
+        ),
+        ({"if": "1 if x else y", "then": 1}, [(1, "(1 if x else y)")]),
+        ({"if": "x  # why", "then": 1, "else": 2}, [(1, "x"), (2, None)]),
+        ({"if": "(x\n or y)", "then": np.float64(0.5)}, [(0.5, "x or y")]),
+    ],
+)
+def test_conditions_as_text_and_as_data(value, expected):
+    assert told(value) == expected
+    space = parse({"lr": value})
+    assert parse_search_space(space.text()) == (space, [])
 
-    raw = {"opt": {"lr": "loguniform(1e-5, 1e-1)", "name": "adam"}, "units": [8, 16]}
-    space, _ = parse_search_space(raw)
-    configs = [config for _, config in generate_variants(space.param_space())]
-    assert [config["units"] for config in configs] == [8, 16]
-    assert all(1e-5 <= config["opt"]["lr"] <= 1e-1 for config in configs)
-    assert configs[0]["opt"]["name"] == "adam"
+
+def test_tunes_own_objects_can_be_under_a_condition():
+    from ray import tune
+
+    value = {"if": "x", "then": tune.uniform(0, 1), "else": tune.grid_search([1, 2])}
+    assert told(value) == [("uniform(0, 1)", "x"), ("grid_search([1, 2])", None)]
 
 
-def test_importing_does_not_import_ray():
-    code = "import sys, sacred_ray_ingredient.search_space; sys.exit('ray' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+@pytest.mark.parametrize(
+    ("value", "sentence"),
+    [
+        ("uniform(0, 1) if", "the condition of ray.search_space.lr is ''; write an expression"),
+        ("uniform(0, 1) if else 3", "the condition of ray.search_space.lr is ''"),
+        ("uniform(0, 1) else 3", "no sampler with a condition; write 'SAMPLER if CONDITION'"),
+        ("[1] if x if y", "no sampler with a condition"),
+        ("[1] if x else 2 else 3", "no sampler with a condition"),
+        ("[1] if x else", "no sampler with a condition"),
+        ("[1] if x else adam", "'adam' is neither a sampler nor a list nor a literal value; "),
+        ("[1] if x else adam", "text is written in quotes: 'adam'"),
+        ("[1] if x else a + b", "'a + b' is neither a sampler nor a list nor a literal value."),
+        ("[] if x", "the list of values is empty"),
+        ("uniform(1, 0) if x", "lower is 1 and must be below upper"),
+        ("unifrom(0, 1) if x", "'unifrom' is no sampler (did you mean 'uniform'"),
+        ("uniform(0, 1) if x else unifrom(0, 1)", "'unifrom' is no sampler"),
+        ("uniform(0, 1) if (x", "cannot be read"),
+        ("{1, 2} if x", "{1, 2} under a condition, which is no plain data"),
+        ("{1: 2} if x", "{1: 2} under a condition, which is no plain data"),
+        ("uniform(0, 1) if x ==", "'x ==', which is no expression"),
+        ("uniform(0, 1) if open('f')", "there is no function 'open'"),
+        ("uniform(0, 1) if x.__class__", "starts with an underscore"),
+        ({"if": True, "then": 1}, "the condition of ray.search_space.lr is True; write"),
+        ({"if": "x"}, "a condition is written as 'if' and 'then'"),
+        ({"if": "x", "else": 1}, "a condition is written as 'if' and 'then'"),
+        ({"if": "x", "then": 1, "elif": 1}, "a condition is written as 'if' and 'then'"),
+        ({"if": "x", "then": "1 if y"}, "a condition under 'then'; write one condition with 'and'"),
+        ({"if": "x", "then": {"if": "y", "then": 1}}, "a condition under 'then'"),
+        ({"if": "x", "then": float("nan")}, "nan under a condition, which is no plain data"),
+        ({"if": "x", "then": {"uniform": [1, 0]}}, "lower is 1 and must be below upper"),
+        ({"if": "x", "then": len}, "which is no plain data"),
+        ("1 if lr > 2", "reads the parameter itself (lr); it can only read others"),
+        ("1 if lr.x > 2", "reads the parameter itself (lr.x)"),
+    ],
+)
+def test_mistakes_in_conditions_say_what_would_be_right(value, sentence):
+    assert sentence in mistake(value)
 
 
-def test_the_module_evaluates_nothing():
-    import sacred_ray_ingredient.search_space as module
-
-    with open(module.__file__) as source:
-        tree = ast.parse(source.read())
-    called = {
-        node.func.id
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+def test_conditions_that_need_each_other_are_a_mistake():
+    raw = {
+        "a": "1 if b > 1",
+        "b": "2 if c.d > 1",
+        "c.d": "3 if a > 1",
+        "e": "4 if a > 1",
+        "f": "5 if g.h > 2",
+        "g": "6 if f",
     }
-    assert not called & {"eval", "exec", "compile"}
+    space, mistakes = parse_search_space(raw)
+    assert len(mistakes) == 2
+    assert "conditions that need each other: a -> b -> c.d -> a; one of them" in mistakes[0] or (
+        re.search("b -> c.d -> a -> b|c.d -> a -> b -> c.d", mistakes[0])
+    )
+    assert re.search("f -> g -> f|g -> f -> g", mistakes[1])
+    assert list(space.entries) == ["e"]
+
+
+def test_conditions_cannot_read_what_functions_compute():
+    from ray import tune
+
+    raw = {"a": "1 if b.c > 1", "b": tune.sample_from(lambda config: {})}
+    _, mistakes = parse_search_space(raw)
+    assert mistakes == [
+        "the condition of ray.search_space.a reads 'b.c', which tune.sample_from computes only "
+        "after everything is drawn; it can read what is drawn or constant."
+    ]
+
+
+def test_entries_are_sorted_so_that_conditions_find_what_they_read():
+    raw = {
+        "a": "1 if b + c.d > 1",
+        "b": "2 if e == 'x' else [1, 2]",
+        "e": "choice(['x', 'y'])",
+        "c": {"d": "uniform(0, 1)"},
+    }
+    space = parse(raw)
+    assert list(space.entries) == ["e", "c.d", "b", "a"] or list(space.entries) == [
+        *("e", "b", "c.d", "a"),
+    ]
+    assert space.paths() == ["a", "b", "e", "c.d"]
+    assert list(space.text()) == ["a", "b", "e", "c"]
+    assert space.reads() == {"a": {"b", "c.d"}, "b": {"e"}, "c.d": set(), "e": set()}
+
+
+def test_dimensions_are_the_samplers_that_are_no_grids_of_all_cases():
+    raw = {
+        "z": "uniform(0, 1) if a == 1 else randint(1, 3) if a == 2 else 5",
+        "a": [1, 2, 3],
+        "b": "3 if a == 1 else choice([1, 2]) if a == 2 else [4, 5]",
+        "c+d": "choice([(1, 2)])",
+        "e": 3,
+    }
+    dimensions = parse(raw).dimensions()
+    assert {name: sampler.text() for name, sampler in dimensions.items()} == {
+        "z": "uniform(0, 1)",
+        "z [2]": "randint(1, 3)",
+        "b [2]": "choice([1, 2])",
+        "c+d": "choice([(1, 2)])",
+    }
+    assert list(dimensions) == ["z", "z [2]", "b [2]", "c+d"]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        [["A", 1], ["B", 2]],
+        "choice([('A', 1), ('B', 2)])",
+        "choice([('A', 1), ('B', 2)], weights=[1, 2])",
+        "[('A', 1)] if x else [('B', 2)]",
+        {"grid_search": [["A", 1]]},
+        np.array([[1, 2], [3, 4]]),
+    ],
+)
+def test_parameters_that_move_together(value):
+    space = parse({" env_name + opt.lr": value})
+    assert space.entries["env_name+opt.lr"].paths == ("env_name", "opt.lr")
+    assert space.paths() == ["env_name", "opt.lr"]
+    assert parse_search_space(space.text()) == (space, [])
+
+
+def test_coupled_keys_with_dots_come_out_as_levels_that_are_read_back():
+    space = parse({"opt.lr+opt.mom": [(1, 2)], "opt": {"a+opt.b": [(1, 2)], "c": 1}})
+    stored = space.text()
+    assert stored == {
+        "opt": {
+            "lr+opt": {"mom": "grid_search([(1, 2)])"},
+            "a+opt": {"b": "grid_search([(1, 2)])"},
+            "c": 1,
+        }
+    }
+    assert list(flatten(stored)) == ["opt.lr+opt.mom", "opt.a+opt.b", "opt.c"]
+    assert list(flat_entries(stored, "x")[0]) == list(space.entries)
+    assert parse_search_space(stored) == (space, [])
+
+
+@pytest.mark.parametrize(
+    ("value", "sentence"),
+    [
+        ([["A", 1], ["B"]], "has the value ['B']; it must be a list of 2 values, one for each of a"),
+        ([["A", 1], "BC"], "has the value 'BC'; it must be a list of 2 values"),
+        ("choice([('A', 1, 2)])", "has the value ('A', 1, 2); it must be a list of 2 values"),
+        ("[('A', 1)] if x else ['B']", "has the value 'B'; it must be a list of 2 values"),
+        ("uniform(0, 1)", "is 'uniform(0, 1)', but parameters move together only along a list"),
+        ("[(1, 2)] if x else 3", "is a constant, but parameters move together only along a list"),
+        (3, "is a constant, but"),
+        ("[(1, 2)] if a.x > 1", "reads the parameter itself (a.x)"),
+    ],
+)
+def test_mistakes_in_coupled_values(value, sentence):
+    assert sentence in mistake(value, key="a+b")
+
+
+def test_a_function_moves_no_parameters_together():
+    from ray import tune
+
+    value = tune.sample_from(lambda config: (1, 2))
+    assert "a+b is a function, but parameters move together only" in mistake(value, key="a+b")
+
+
+@pytest.mark.parametrize(
+    ("keys", "sentence"),
+    [
+        (["a+b", "b"], "x.b gives the parameter 'b', but 'b' is given too; keep one of them."),
+        (["b", "a+b"], "x.a+b gives the parameter 'b', but 'b' is given too"),
+        (["opt", "a+opt.lr"], "x.a+opt.lr gives the parameter 'opt.lr', but 'opt' is given too"),
+        (["opt.lr.x", "a+opt.lr"], "parameter 'opt.lr', but 'opt.lr.x' is given too"),
+        (["a+b", "b+c"], "x.b+c gives the parameter 'b', but 'b' is given too"),
+        (["a+b", "a +b"], "gives the parameter 'a', but 'a' is given too"),
+        (["a+a"], "x.a+a gives the parameter 'a', but 'a' is given too"),
+        (["a+a.b"], "x.a+a.b gives the parameter 'a.b', but 'a' is given too"),
+        (["a+"], "x.a+ has a parameter without a name; write such as 'env_name+opponent'."),
+        (["a.+b"], "x.a.+b has a parameter without a name"),
+    ],
+)
+def test_no_parameter_is_given_twice(keys, sentence):
+    raw = {key: [(1, 2)] if "+" in key else 1 for key in keys}
+    _, mistakes = parse_search_space(raw, "x")
+    assert len(mistakes) == 1
+    assert sentence in mistakes[0]
+
+
+names = st.sampled_from(["a", "b", "ab", "lr", "opt"])
+paths = st.lists(names, min_size=1, max_size=3).map(".".join)
+literals = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(allow_nan=False),
+    st.text(),
+    st.dictionaries(st.text(), st.integers(), max_size=2),
+)
+texts = st.text(st.characters(codec="ascii", min_codepoint=32), max_size=8)
+conditions = st.one_of(
+    st.tuples(st.sampled_from(["zz", "zz.k"]), texts).map(lambda p: f"{p[0]} == {p[1]!r}"),
+    st.sampled_from(["zz > 1 and yy in [1, 2]", "1 if zz else yy", "not (zz if yy else zz)"]),
+)
+branches = st.one_of(
+    any_sampler.map(lambda sampler: {sampler.name: sampler.arguments}), literals.filter(bool)
+)
+conditionals = st.recursive(
+    branches,
+    lambda below: st.builds(
+        lambda condition, then, otherwise: {"if": condition, "then": then, **otherwise},
+        conditions,
+        branches,
+        st.one_of(st.just({}), below.map(lambda value: {"else": value})),
+    ),
+    max_leaves=4,
+).filter(lambda value: isinstance(value, dict) and "if" in value)
+whole_constants = st.one_of(st.booleans(), st.integers(), st.floats(allow_nan=False), st.text())
+singles = st.one_of(
+    any_sampler.map(lambda sampler: sampler.text()), conditionals, whole_constants
+)
+pairs = st.lists(st.tuples(st.integers(), st.text()), min_size=1, max_size=3)
+coupled = st.one_of(
+    pairs,
+    pairs.map(lambda values: {"choice": values}),
+    st.tuples(conditions, pairs, pairs).map(
+        lambda drawn: {"if": drawn[0], "then": drawn[1], "else": drawn[2]}
+    ),
+)
+spaces = st.tuples(
+    st.dictionaries(paths, singles, max_size=4),
+    st.dictionaries(st.tuples(paths, paths).map("+".join), coupled, max_size=2),
+).map(lambda drawn: {**drawn[0], **drawn[1]})
+
+
+@given(spaces)
+@settings(max_examples=400, deadline=None)
+def test_a_space_is_read_back_from_its_text(raw):
+    space, mistakes = parse_search_space(raw)
+    clashing = ("part of it", "given too", "is empty", "no sampler", "no plain", "neither")
+    if any(all(word not in sentence for word in clashing) for sentence in mistakes):
+        raise AssertionError(mistakes)
+    if mistakes:
+        return
+    again, wrong = parse_search_space(space.text())
+    assert wrong == []
+    assert again == space
+    assert sorted(again.paths()) == sorted(space.paths())
+    assert again.text() == space.text()
+    assert all("." not in key for key in _keys(space.text()))
+
+
+def _keys(level):
+    for key, value in level.items():
+        yield key
+        if isinstance(value, dict):
+            yield from _keys(value)
+
+
+@given(any_sampler, st.text())
+@settings(max_examples=200, deadline=None)
+def test_a_sampler_keeps_its_meaning_under_a_condition(sampler, text):
+    # What Python's tokenizer takes for the end of a line is escaped in the literal.
+    assert told(f"{sampler.text()} if zz == {text!r} else {text!r}") == [
+        (sampler.text(), f"zz == {text!r}"),
+        (text, None),
+    ]
+    assert isinstance(sampler, Sampler)
+    assert not keyword.iskeyword("zz")

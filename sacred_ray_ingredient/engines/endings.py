@@ -1,0 +1,81 @@
+"""Why trials end early: announced by the driver, read by the workers.
+
+A worker only sees that its report does not return. What it is to write into the record, whether
+the trial was stopped or paused and why, stands in Ray's key-value store before it gets there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections import Counter
+
+from ray.experimental import internal_kv
+from ray.tune.experiment import Trial
+
+from sacred_ray_ingredient.tasks import Ending, TrialTask
+
+_PREFIX = "sacred-ray-ending"
+
+
+class Endings:
+    """Why trials were stopped or paused; the driver writes it, a worker reads it.
+
+    Parameters
+    ----------
+    sweep_id
+        The sweep.
+    """
+
+    def __init__(self, sweep_id: str) -> None:
+        self._sweep_id = sweep_id
+        self._starts: Counter[tuple[str, int]] = Counter()
+        self._announced: dict[str, Ending] = {}
+
+    def started(self, trial: Trial) -> None:
+        """Count a start of a trial; every one after the first of an attempt is a new segment."""
+        self._starts[trial.trial_id, TrialTask.from_config(trial.config).attempt] += 1
+
+    def starts(self, trial: Trial) -> int:
+        """Return how often the current attempt of a trial was started."""
+        return self._starts[trial.trial_id, TrialTask.from_config(trial.config).attempt]
+
+    def announce(self, trial_id: str, task: TrialTask, ending: Ending) -> None:
+        """Tell the worker of a trial what is about to happen to it."""
+        self._announced[trial_id] = ending
+        internal_kv._internal_kv_put(_trial_key(self._sweep_id, task), _to_bytes(ending))
+
+    def announce_to_all(self, reason: str) -> None:
+        """Tell all workers why the sweep ends."""
+        ending = Ending("interrupt", reason)
+        internal_kv._internal_kv_put(_sweep_key(self._sweep_id), _to_bytes(ending))
+
+    def ending(self, trial: Trial) -> Ending | None:
+        """Return what was last announced to a trial."""
+        return self._announced.get(trial.trial_id)
+
+    def clear(self) -> None:
+        """Take everything out of Ray's store."""
+        internal_kv._internal_kv_del(f"{_PREFIX}:{self._sweep_id}:".encode(), del_by_prefix=True)
+
+
+def _trial_key(sweep_id: str, task: TrialTask) -> bytes:
+    """Return where a segment of a trial finds why it ends."""
+    return f"{_PREFIX}:{sweep_id}:{task.index}:{task.attempt}:{task.segment}".encode()
+
+
+def _sweep_key(sweep_id: str) -> bytes:
+    return f"{_PREFIX}:{sweep_id}:all".encode()
+
+
+def _to_bytes(ending: Ending) -> bytes:
+    return json.dumps(dataclasses.asdict(ending)).encode()
+
+
+def announced_ending(sweep_id: str, task: TrialTask) -> Ending:
+    """Read in a worker why the trial ends there."""
+    for key in (_trial_key(sweep_id, task), _sweep_key(sweep_id)):
+        found = internal_kv._internal_kv_get(key)
+        if found:
+            return Ending(**json.loads(found))
+    return Ending("interrupt", "The sweep was ended before this trial was done.")

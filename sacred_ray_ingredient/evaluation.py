@@ -1,0 +1,80 @@
+"""The best configuration of a search, run again on fresh seeds.
+
+The value by which a configuration won is biased upwards: it is the best of many. Its mean over
+seeds that had no part in the choice is not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from sacred_ray_ingredient.engines.base import EngineJob
+from sacred_ray_ingredient.nested import flatten, unflatten
+from sacred_ray_ingredient.progress import SweepProgress
+from sacred_ray_ingredient.sampling import Sampling
+from sacred_ray_ingredient.search_space import SearchSpace
+from sacred_ray_ingredient.seeds import derive_seed
+from sacred_ray_ingredient.summary import GroupStatistics, candidates, group_of
+
+
+def evaluation_job(job: EngineJob, progress: SweepProgress) -> EngineJob | None:
+    """Make the trials of ``ray.evaluate_best``.
+
+    Parameters
+    ----------
+    job
+        The search, which is over.
+    progress
+        What it has found; is told that the search is over.
+
+    Returns
+    -------
+    EngineJob or None
+        None if nothing is asked for, or nothing was found. Neither scheduler nor stop rules end
+        these trials.
+    """
+    progress.end_search()
+    found = candidates(progress.searched, job.metric, job.mode)
+    if not job.settings.evaluate_best or not found:
+        return None
+    best = found[0].trial
+    # Without its seed, which had a part in the choice. Dependent parameters are computed anew.
+    sampled = {path: value for path, value in flatten(best.sampled).items() if path != "seed"}
+    listed = {"named_configs": tuple(best.named_configs), "config_updates": unflatten(sampled)}
+    first_index = max(outcome.index for outcome in progress.searched) + 1
+    indices = range(first_index, first_index + job.settings.evaluate_best)
+    sampling = Sampling(
+        space=SearchSpace({}, {}),
+        num_samples=1,
+        seed=job.sampling.seed,
+        seeds=tuple(derive_seed(job.sampling.seed, index) for index in indices),
+        trials=(listed,),
+        fixed=job.sampling.fixed,
+    )
+    return replace(
+        job,
+        sampling=sampling,
+        searcher=None,
+        scheduler=None,
+        stop_rules=(),
+        first_index=first_index,
+        first_configuration=best.configuration,
+    )
+
+
+def evaluation_statistics(progress: SweepProgress, metric: str) -> GroupStatistics | None:
+    """Summarise a metric over the trials on fresh seeds.
+
+    Parameters
+    ----------
+    progress
+        The sweep.
+    metric
+        Name of the metric.
+
+    Returns
+    -------
+    GroupStatistics or None
+        None if there are none with a value.
+    """
+    return group_of(progress.evaluated, metric, "fresh seeds")

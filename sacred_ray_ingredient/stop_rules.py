@@ -1,0 +1,194 @@
+"""Rules of ``ray.stop``: when a trial has gone on for long enough."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import math
+import operator
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sacred_ray_ingredient.errors import ConfigMistakes, SacredRayError, did_you_mean
+from sacred_ray_ingredient.metrics import TUNE_NAMES, report_name, reported_metrics
+from sacred_ray_ingredient.values import plain, show
+
+_COMPARISON = re.compile(r"\s*(<=|>=|<|>)\s*([^<>=]+)")
+_OPERATORS = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
+_REFERENCE = re.compile(r"\s*([A-Za-z_][\w.]*):([A-Za-z_][\w.]*)\s*")
+_PLATEAU = {"metric", "std", "num_results", "grace_period", "metric_threshold", "mode"}
+
+
+@dataclass(frozen=True)
+class StopRule:
+    """Ends a trial when its last report fulfils it.
+
+    Attributes
+    ----------
+    text : str
+        As it is stored and told.
+    check : callable
+        Gets the trial id and the last report; tells whether the trial is to end.
+    """
+
+    text: str
+    check: Callable[[str, Mapping[str, Any]], bool] = field(repr=False, compare=False)
+
+
+def parse_stop(raw: Any, source: str = "ray.stop") -> tuple[list[StopRule], list[str]]:
+    """Read the rules as the user wrote them.
+
+    Parameters
+    ----------
+    raw
+        None, a function of the trial id and the reported values as ``module:function`` or Python
+        object, or a mapping from names of metrics to the value at which a trial ends (``0.99``
+        is reached from below, ``"<= 0.1"`` from above), with ``plateau`` and ``function`` as
+        further rules.
+    source
+        Config path of it, for the sentences.
+
+    Returns
+    -------
+    tuple
+        The rules without what is wrong, and a sentence for each thing that is wrong.
+    """
+    if raw is None or raw == {}:
+        return [], []
+    entries: Mapping[Any, Any] = raw if isinstance(raw, Mapping) else {"function": raw}
+    rules: list[StopRule] = []
+    mistakes: list[str] = []
+    for name, value in entries.items():
+        where = f"{source}.{name}" if isinstance(raw, Mapping) else source
+        if value is None:  # taken back, after a named config gave it
+            continue
+        try:
+            rules.append(_read_rule(str(name), plain(value), where))
+        except ConfigMistakes as wrong:
+            mistakes += wrong.mistakes
+    return rules, mistakes
+
+
+def _read_rule(name: str, value: Any, where: str) -> StopRule:
+    if name == "function":
+        return _function_rule(value, where)
+    if name == "plateau":
+        return _plateau_rule(value, where)
+    return _threshold_rule(name, value, where)
+
+
+def _threshold_rule(name: str, value: Any, where: str) -> StopRule:
+    compared = _COMPARISON.fullmatch(value) if isinstance(value, str) else None
+    sign, bound = compared.groups() if compared else (">=", value)
+    try:
+        number = float(bound)
+    except (TypeError, ValueError):
+        number = math.nan
+    if isinstance(bound, bool) or math.isnan(number):
+        raise ConfigMistakes(
+            [
+                f"{where} is {show(value)}; it must be the number at which a trial ends, or text "
+                "such as '<= 0.1'."
+            ]
+        )
+    reported = name if name in TUNE_NAMES else report_name(name)
+
+    def check(trial_id: str, result: Mapping[str, Any]) -> bool:
+        reached = result.get(reported)
+        return isinstance(reached, (int, float)) and _OPERATORS[sign](reached, number)
+
+    return StopRule(f"{name} {sign} {number:g}", check)
+
+
+def _plateau_rule(value: Any, where: str) -> StopRule:
+    arguments = {"metric": value} if isinstance(value, str) else value
+    if not isinstance(arguments, Mapping) or "metric" not in arguments:
+        raise ConfigMistakes(
+            [
+                f"{where} is {show(value)}; it must be the name of a metric, or a mapping such as "
+                "{'metric': 'loss', 'std': 0.01, 'num_results': 4, 'grace_period': 4}."
+            ]
+        )
+    unknown = [str(name) for name in arguments if name not in _PLATEAU]
+    if unknown:
+        hint = did_you_mean(unknown[0], _PLATEAU) or f"; it has {', '.join(sorted(_PLATEAU))}"
+        raise ConfigMistakes([f"{where}.{unknown[0]} is no argument of a plateau{hint}."])
+    given = dict(arguments)
+    for name in ("std", "num_results", "grace_period", "metric_threshold"):
+        number = given.get(name, 1)
+        if isinstance(number, bool) or not isinstance(number, (int, float)):
+            raise ConfigMistakes([f"{where}.{name} is {show(number)}; it must be a number."])
+    if ("metric_threshold" in given) != ("mode" in given) or given.get("mode", "min") not in (
+        "min",
+        "max",
+    ):
+        raise ConfigMistakes(
+            [f"{where} must give metric_threshold and mode, 'min' or 'max', together or not."]
+        )
+    text = "no change of " + ", ".join(f"{name}={item!r}" for name, item in given.items())
+    metric = str(given["metric"])
+    given["metric"] = metric if metric in TUNE_NAMES else report_name(metric)
+    return StopRule(text, _Plateau(given))
+
+
+class _Plateau:
+    """Tune's rule, made when the first report comes: only then Tune is there."""
+
+    def __init__(self, arguments: Mapping[str, Any]) -> None:
+        self._arguments = arguments
+
+    @functools.cached_property
+    def _stopper(self) -> Any:
+        from ray.tune.stopper import TrialPlateauStopper
+
+        return TrialPlateauStopper(**self._arguments)
+
+    def __call__(self, trial_id: str, result: Mapping[str, Any]) -> bool:
+        if self._arguments["metric"] not in result:
+            return False
+        return bool(self._stopper(trial_id, result))
+
+
+def _function_rule(value: Any, where: str) -> StopRule:
+    function = value
+    text = str(value)
+    if isinstance(value, str):
+        found = _REFERENCE.fullmatch(value)
+        if found is None:
+            raise ConfigMistakes(
+                [f"{where} is {show(value)}; it must be 'module:function' or a mapping of rules."]
+            )
+        module, name = found.groups()
+        try:
+            function = getattr(importlib.import_module(module), name, None)
+        except Exception as error:  # the user's module can raise anything
+            raise ConfigMistakes(
+                [
+                    f"{where} is {show(value)}, but importing {module!r} raised "
+                    f"{type(error).__name__}: {error}."
+                ]
+            ) from error
+    else:
+        text = f"<{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', value)}>"
+    if not callable(function):
+        raise ConfigMistakes(
+            [
+                f"{where} is {show(value)}, which is no function; it must take the trial id and "
+                "the reported values and tell whether the trial is to end."
+            ]
+        )
+
+    def check(trial_id: str, result: Mapping[str, Any]) -> bool:
+        own = ("step", "training_iteration", "time_total_s")
+        values = {**{name: result.get(name) for name in own}, **reported_metrics(result)}
+        try:
+            return bool(function(trial_id, values))
+        except Exception as error:
+            raise SacredRayError(
+                f"{where} is {text}, which raised {type(error).__name__}: {error}; "
+                "the sweep was ended."
+            ) from error
+
+    return StopRule(text, check)

@@ -1,0 +1,92 @@
+"""Ends a trial that takes too long, also one that reports nothing."""
+
+from __future__ import annotations
+
+import ctypes
+import datetime
+import os
+import threading
+from collections.abc import Callable
+from types import TracebackType
+
+from sacred.run import Run
+from sacred.utils import TimeoutInterrupt
+
+# As long may the experiment's own clean-up take, before the process is given up.
+_PATIENCE_S = 10.0
+
+
+class TrialTimeout(TimeoutInterrupt):
+    """The trial took longer than ``ray.trial_timeout_s``."""
+
+
+class Watchdog:
+    """Limits the time of a ``with`` block, by an exception that is raised within it.
+
+    Parameters
+    ----------
+    seconds
+        The limit; None for none.
+    give_up
+        Called from another thread when the block has not ended some seconds after the exception,
+        as happens within a long call of compiled code, which no exception interrupts.
+    """
+
+    def __init__(self, seconds: float | None, give_up: Callable[[], None]) -> None:
+        self._seconds = seconds
+        self._give_up = give_up
+        self._ended = threading.Event()
+        self._lock = threading.Lock()
+        self._thread_id = threading.get_ident()
+
+    def __enter__(self) -> Watchdog:
+        """Begin to watch the thread that enters."""
+        self._thread_id = threading.get_ident()
+        if self._seconds is not None:
+            threading.Thread(target=self._watch, name="trial-timeout", daemon=True).start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop watching; an exception that is still on its way is taken back."""
+        with self._lock:
+            self._ended.set()
+            _raise_in_thread(self._thread_id, None)
+
+    def _watch(self) -> None:
+        if self._ended.wait(self._seconds):
+            return
+        with self._lock:
+            if not self._ended.is_set():
+                _raise_in_thread(self._thread_id, TrialTimeout)
+        if not self._ended.wait(_PATIENCE_S):
+            self._give_up()
+
+
+def _raise_in_thread(thread_id: int, exception: type[BaseException] | None) -> None:
+    """Raise an exception in another thread; None takes back one that was not raised yet."""
+    raised = None if exception is None else ctypes.py_object(exception)
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread_id), raised)
+
+
+def end_process(run: Run, reason: str) -> None:
+    """Record the end of a run that cannot be interrupted, and end its process.
+
+    Parameters
+    ----------
+    run
+        The run that is stuck.
+    reason
+        For the record.
+    """
+    now = datetime.datetime.now(datetime.timezone.utc).replace(tzinfo=None)
+    try:
+        run.info.setdefault("sweep", {})["stop_reason"] = reason
+        for observer in run.observers:
+            observer.interrupted_event(interrupt_time=now, status=TrialTimeout.STATUS)
+    finally:
+        os._exit(1)
