@@ -249,7 +249,10 @@ def _hint(entry: str, known: Collection[str]) -> str:
 
 
 def _exit_for_failed_trials(run: Run | None) -> None:
-    counts = run.info.get("sweep", {}).get("counts", {}) if run is not None else {}
+    info = run.info.get("sweep", {}) if run is not None else {}
+    counts = dict(info.get("counts", {}))
+    if info.get("time_budget_used_up"):  # it ends trials as planned
+        counts.pop("INTERRUPTED", None)
     failed = sum(counts.values()) - counts.get("COMPLETED", 0)
     if failed:
         _say_error(f"{failed} of the sweep's trials did not complete.")

@@ -155,7 +155,7 @@ def _position_of_integer(
 
 
 def _shares(arguments: Mapping[str, Any]) -> list[float]:
-    weights = arguments["weights"]
+    weights = arguments.get("weights") or [1] * len(arguments["categories"])
     most = max(weights)
     scaled = [weight / most for weight in weights]
     total = math.fsum(scaled)
@@ -182,13 +182,12 @@ def _position_of_category(arguments: Mapping[str, Any], value: Any) -> float | N
     same = [index for index, known in enumerate(categories) if _comparable(known) == wanted]
     if not same:
         return None
-    if "weights" not in arguments:
-        return (same[0] + 0.5) / len(categories)
     shares = _shares(arguments)
-    index = max(same, key=shares.__getitem__)
+    # The same list and not just a tuple of the same, where there are both.
+    index = max(same, key=lambda k: (shares[k] > 0 and categories[k] == value, shares[k]))
     place = math.fsum([*shares[:index], shares[index] / 2])
     # A share can be 0, or so small that no place falls into it.
-    return place if _category(arguments, place) == index else None
+    return place if place < 1 and _category(arguments, place) == index else None
 
 
 def _comparable(value: Any) -> Any:

@@ -95,7 +95,8 @@ class StepReporter:
         Names of an earlier step with the metric, as of the trial before in the same process; is
         kept up to date.
     is_urgent
-        Tells whether the next report must not be left out.
+        Asked with each value, once the step before it was reported; tells whether the report of
+        its own step must not be left out.
     clock
         Returns seconds; for tests.
 
@@ -126,6 +127,7 @@ class StepReporter:
         self._clock = clock
         self._last_report = float("-inf")
         self._pending: set[str] = set()
+        self._must_report = False
 
     def log(self, name: str, value: Any, step: int) -> None:
         """Take one logged scalar; may report the step before it, or its own.
@@ -143,6 +145,7 @@ class StepReporter:
             return
         if self._pending and (step != self.step or name in self._pending):
             self._complete_step()
+        self._must_report = self._is_urgent()
         self.step = step
         self._pending.add(name)
         self.latest[name] = float(value)
@@ -155,7 +158,7 @@ class StepReporter:
             self._expected.update(self._pending)
         self._pending.clear()
         now = self._clock()
-        if now - self._last_report < self._every_s and not self._is_urgent():
+        if now - self._last_report < self._every_s and not self._must_report:
             return
         self._last_report = now
         values = {report_name(name): value for name, value in self.latest.items()}

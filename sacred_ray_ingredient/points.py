@@ -46,7 +46,8 @@ def as_drawn(sampler: Sampler, value: Any) -> Any:
     if listed is not None:
         same = [known for known in listed if _same(known, value)]
         if same:
-            return same[0]
+            # 1 and 1.0, or a list and a tuple, can both be there.
+            return next((known for known in same if repr(known) == repr(value)), same[0])
         raise ValueError("not among the values")
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise ValueError("no number")

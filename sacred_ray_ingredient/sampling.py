@@ -284,7 +284,7 @@ class Sampling:
             return self.points[number][name]
         # Each draw depends on its own key alone and not on the draws before it: a parameter that
         # is added, or left alone by a condition, changes no other one.
-        key = repr((self.seed, number, grid, name)).encode("utf-8", "surrogatepass")
+        key = repr((int(self.seed), number, grid, name)).encode("utf-8", "surrogatepass")
         digest = hashlib.blake2b(key, digest_size=8).digest()
         return sampler.quantile((int.from_bytes(digest, "big") >> 11) * 2.0**-53)
 

@@ -17,8 +17,6 @@ from sacred_ray_ingredient.choices import Choice, read_choice
 from sacred_ray_ingredient.errors import ConfigMistakes, did_you_mean
 from sacred_ray_ingredient.values import show
 
-SearcherChoice = Choice
-
 
 @dataclass(frozen=True)
 class Searcher:
@@ -203,7 +201,7 @@ def optuna_sampler(choice: Choice) -> tuple[str, dict[str, Any]]:
 
 def _sampler_mistakes(sampler: Any, source: str) -> list[str]:
     name = sampler.get("name") if isinstance(sampler, Mapping) else sampler
-    if name not in OPTUNA_SAMPLERS:
+    if not isinstance(name, str) or name not in OPTUNA_SAMPLERS:
         hint = did_you_mean(str(name), OPTUNA_SAMPLERS)
         return [
             f"{source}.sampler is {show(sampler)}, but Optuna has no sampler {show(name)} that "

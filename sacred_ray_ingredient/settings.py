@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -100,7 +100,8 @@ def _is_list_of(value: Any, kind: type) -> bool:
 
 
 def _is_names(value: Any) -> bool:
-    return (isinstance(value, str) or (_is_list_of(value, str) and bool(value))) and all(value)
+    names = [value] if isinstance(value, str) else value
+    return _is_list_of(names, str) and bool(names) and all(names)
 
 
 def _is_modes(value: Any) -> bool:
@@ -207,14 +208,15 @@ def read_settings(ray_config: Mapping[str, Any]) -> tuple[SweepSettings, list[st
         else:
             mistakes.append(f"ray.{name} is {value!r}; it must be {wanted}.")
     settings = SweepSettings(**right)
-    mistakes += _mistakes_between(settings)
+    mistakes += _mistakes_between(settings, ray_config.keys() - right.keys())
     return settings, mistakes
 
 
-def _mistakes_between(settings: SweepSettings) -> list[str]:
-    """Find entries that do not go together."""
+def _mistakes_between(settings: SweepSettings, wrong: Collection[str]) -> list[str]:
+    """Find entries that do not go together; what stands in for a wrong value is none of them."""
     mistakes = []
-    if len(settings.metrics) != len(settings.modes):
+    is_known = "metric" not in wrong and "mode" not in wrong
+    if is_known and len(settings.metrics) != len(settings.modes):
         mistakes.append(
             f"ray.mode has {len(settings.modes)} entries and ray.metric {len(settings.metrics)}; "
             "give one mode for all metrics, or one for each."

@@ -127,8 +127,9 @@ def _plateau_rule(value: Any, where: str) -> StopRule:
         raise ConfigMistakes(
             [f"{where} must give metric_threshold and mode, 'min' or 'max', together or not."]
         )
-    text = "no change of " + ", ".join(f"{name}={item!r}" for name, item in given.items())
     metric = str(given["metric"])
+    rest = ", ".join(f"{name}={item!r}" for name, item in given.items() if name != "metric")
+    text = f"{metric} has come to a plateau" + (f" ({rest})" if rest else "")
     given["metric"] = metric if metric in TUNE_NAMES else report_name(metric)
     return StopRule(text, _Plateau(given))
 

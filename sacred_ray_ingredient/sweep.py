@@ -82,7 +82,7 @@ def run_sweep(
             # it has.
             _settle_record(sweep, progress, say)
             _complete_best_config(plan, target, progress)
-            run.info["sweep"] = sweep_info(plan, progress)
+            run.info["sweep"] = sweep_info(plan, progress, budget)
         is_complete = len(progress.completed) == total
         _add_table(run, progress, plan)
         say(final_report(plan, progress, target, recorded_id(run)))

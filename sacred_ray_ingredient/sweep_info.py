@@ -7,14 +7,14 @@ from typing import Any
 from sacred_ray_ingredient.evaluation import evaluation_statistics
 from sacred_ray_ingredient.nested import unflatten
 from sacred_ray_ingredient.plan import SweepPlan
-from sacred_ray_ingredient.progress import SweepProgress
+from sacred_ray_ingredient.progress import Budget, SweepProgress
 from sacred_ray_ingredient.record.documents import storable
 from sacred_ray_ingredient.summary import Candidate, candidates, count_by_status, pareto_front
 
 ENGINE = "tune"
 
 
-def sweep_info(plan: SweepPlan, progress: SweepProgress) -> dict[str, Any]:
+def sweep_info(plan: SweepPlan, progress: SweepProgress, budget: Budget) -> dict[str, Any]:
     """Summarise a sweep for its own document; small, as each heartbeat writes it again.
 
     Parameters
@@ -23,6 +23,8 @@ def sweep_info(plan: SweepPlan, progress: SweepProgress) -> dict[str, Any]:
         What was to be done.
     progress
         What has been done.
+    budget
+        The time that it could take.
     """
     settings = plan.settings
     metric, mode = settings.metrics[0], settings.modes[0]
@@ -46,6 +48,7 @@ def sweep_info(plan: SweepPlan, progress: SweepProgress) -> dict[str, Any]:
         ),
         "metric": settings.metric,
         "mode": settings.mode,
+        "time_budget_used_up": budget.is_used_up,
         "total": plan.total_trials + settings.evaluate_best,
         "counts": count_by_status(progress.trials),
         "best": _best(found[0], metric) if found else None,

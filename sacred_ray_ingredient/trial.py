@@ -22,7 +22,12 @@ from sacred.run import Run
 from sacred_ray_ingredient import checkpoints
 from sacred_ray_ingredient.errors import InnerImportError, TrialFailed
 from sacred_ray_ingredient.inner import InnerReference
-from sacred_ray_ingredient.metrics import StepReporter, report_name, reported_metrics, result_metrics
+from sacred_ray_ingredient.metrics import (
+    StepReporter,
+    report_name,
+    reported_metrics,
+    result_metrics,
+)
 from sacred_ray_ingredient.record.documents import storable
 from sacred_ray_ingredient.record.observer import RunObserver, recorded_id
 from sacred_ray_ingredient.tasks import Ending, SweepTask, TrialTask
@@ -108,7 +113,7 @@ def run_trial(sweep: SweepTask, trial: TrialTask, context: TrialContext) -> None
             sweep.report_every,
             metric=None if sweep.metric == "result" else sweep.metric,
             expected=context.expected_names,
-            is_urgent=checkpoint.is_there,
+            is_urgent=checkpoint.join_step,
         )
         _take_over_metrics(context.restored, reporter)
         _forward_metrics(run, reporter)
@@ -154,19 +159,27 @@ def check_import(inner: InnerReference, folder: str) -> str | None:
 
 
 class _NextCheckpoint:
-    """The checkpoint that goes along with the next report."""
+    """The checkpoint that goes along with the report of its step.
+
+    The step before may not have been reported when it is saved; it is none of that step's.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._saved: Path | None = None
         self._path: Path | None = None
 
     def keep(self, path: Path) -> None:
-        """Copy a checkpoint, which replaces one that was not reported yet."""
-        self.drop()
-        self._path = Path(shutil.copytree(path, self._folder / uuid.uuid4().hex))
+        """Copy a checkpoint of the step that is logged next."""
+        if self._saved is not None:
+            shutil.rmtree(self._saved)
+        self._saved = Path(shutil.copytree(path, self._folder / uuid.uuid4().hex))
 
-    def is_there(self) -> bool:
-        """Tell whether there is one."""
+    def join_step(self) -> bool:
+        """Give what was saved to the step that is being logged; tell whether that has one."""
+        if self._saved is not None:
+            self.drop()
+            self._path, self._saved = self._saved, None
         return self._path is not None
 
     def path(self) -> Path | None:

@@ -10,14 +10,19 @@ from collections.abc import Callable
 from types import TracebackType
 
 from sacred.run import Run
-from sacred.utils import TimeoutInterrupt
 
 # As long may the experiment's own clean-up take, before the process is given up.
 _PATIENCE_S = 10.0
 
 
-class TrialTimeout(TimeoutInterrupt):
-    """The trial took longer than ``ray.trial_timeout_s``."""
+class TrialTimeout(KeyboardInterrupt):
+    """The trial took longer than ``ray.trial_timeout_s``.
+
+    A ``KeyboardInterrupt``, so that an ``except Exception`` of the inner experiment does not
+    hold it up; Sacred ends the run with the status.
+    """
+
+    STATUS = "TIMEOUT"
 
 
 class Watchdog:
@@ -53,9 +58,12 @@ class Watchdog:
         trace: TracebackType | None,
     ) -> None:
         """Stop watching; an exception that is still on its way is taken back."""
-        with self._lock:
+        try:
+            with self._lock:
+                self._ended.set()
+                _raise_in_thread(self._thread_id, None)
+        except TrialTimeout:  # on the way out, so the block was in time
             self._ended.set()
-            _raise_in_thread(self._thread_id, None)
 
     def _watch(self) -> None:
         if self._ended.wait(self._seconds):
@@ -87,6 +95,7 @@ def end_process(run: Run, reason: str) -> None:
     try:
         run.info.setdefault("sweep", {})["stop_reason"] = reason
         for observer in run.observers:
+            observer.heartbeat_event(run.info, run.captured_out, now, None)
             observer.interrupted_event(interrupt_time=now, status=TrialTimeout.STATUS)
     finally:
         os._exit(1)

@@ -35,7 +35,8 @@ NATIVE = {
     "nevergrad": frozenset({"choice", "uniform", "loguniform", "randint", "lograndint"}),
     "bohb": frozenset({"choice", "uniform", "loguniform", "randint", "lograndint"}),
     "bayesopt": frozenset[str](),
-    "zoopt": frozenset({"choice", "uniform", "randint"}),
+    # Of the others it takes a part of the values for all that there are, and ends.
+    "zoopt": frozenset({"uniform"}),
 }
 _BELOW_ONE = math.nextafter(1.0, 0.0)
 _NORMAL_ENDS = (0.0001, 0.9999)
@@ -117,6 +118,10 @@ class Encoding:
             value = as_drawn(self.sampler, plain(value))
         except ValueError:
             return None
+        if self.labels:
+            values = self.sampler.values() or ()
+            index = next(index for index, known in enumerate(values) if known is value)
+            return self.labels[index] if self.native else (index + 0.5) / len(self.labels)
         if not self.native:
             position = self.sampler.position(value)
             if position is None:
@@ -124,11 +129,6 @@ class Encoding:
             position = min(max(float(position), 0.0), 1.0)
             self._encoded[position] = value
             return position
-        if self.labels:
-            values = self.sampler.values() or ()
-            return next(
-                label for label, known in zip(self.labels, values, strict=True) if known is value
-            )
         return value if self.sampler.name.endswith("randint") else float(value)
 
 

@@ -14,8 +14,6 @@ from typing import Any
 import numpy as np
 from ray.tune.search import Searcher
 
-_ZOOPT_TRIES = 20
-
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
@@ -140,8 +138,7 @@ class CountsAll:
     """Part of ZOOpt's searcher, which waits for the results of its first points.
 
     One that failed counts as the worst possible; and where all results are there before the
-    next question, as with one trial at a time, there is nothing to wait for. It gives up when it
-    has happened to draw what it knows, so it is asked again.
+    next question, as with one trial at a time, there is nothing to wait for.
     """
 
     optimizer: Any
@@ -155,11 +152,7 @@ class CountsAll:
             self.optimizer.init_num += 1
         elif self.optimizer.init_num < first:
             self.optimizer._best_solution = None  # with one, the user's points are forgotten
-        for _ in range(_ZOOPT_TRIES):
-            suggested = super().suggest(trial_id)  # type: ignore[misc]
-            if suggested != Searcher.FINISHED:
-                break
-        return suggested
+        return super().suggest(trial_id)  # type: ignore[misc]
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False

@@ -90,6 +90,86 @@ def test_steps_within_the_throttle_are_not_reported(reports):
     assert reporter.latest == {"loss": 9.0}
 
 
+def test_the_latest_step_is_known(reporter):
+    assert reporter.step is None
+    reporter.log("loss", 1.0, 7)
+    assert reporter.step == 7
+
+
+class TestWithTheMetricThatIsCompared:
+    @pytest.fixture
+    def reporter(self, reports):
+        return StepReporter(reports.append, metric="accuracy")
+
+    def test_a_step_with_it_is_reported_once_its_names_are_complete(self, reporter, reports):
+        for step in range(2):
+            reporter.log("loss", 1.0, step)
+            reporter.log("accuracy", step / 2, step)
+        assert [values["accuracy"] for values in reports] == [0.0, 0.5]
+
+    def test_a_step_without_it_waits_as_it_may_follow(self, reporter, reports):
+        for step in range(3):
+            reporter.log("loss", 1.0, step)
+        assert [values["step"] for values in reports] == [0, 1]
+        reporter.log("accuracy", 0.5, 2)
+        assert len(reports) == 2
+        reporter.log("loss", 1.0, 3)
+        assert reports[-1] == {"loss": 1.0, "accuracy": 0.5, "step": 2}
+
+    def test_names_of_steps_without_it_do_not_count(self, reporter, reports):
+        reporter.log("accuracy", 0.5, 0)
+        for step in (0, 1, 2):
+            reporter.log("loss", 1.0, step)
+        reporter.log("accuracy", 0.75, 2)
+        assert [values["step"] for values in reports] == [0, 1, 2]
+
+    def test_names_of_the_trial_before_are_expected_and_kept_up_to_date(self, reports):
+        expected = {"loss", "accuracy"}
+        reporter = StepReporter(reports.append, metric="accuracy", expected=expected)
+        reporter.log("loss", 1.0, 0)
+        assert reports == []
+        reporter.log("accuracy", 0.5, 0)
+        assert reports == [{"loss": 1.0, "accuracy": 0.5, "step": 0}]
+        reporter.log("accuracy", 0.75, 1)
+        reporter.log("accuracy", 0.75, 2)
+        assert expected == {"accuracy"}
+
+
+class TestWhatIsUrgent:
+    """A step with a checkpoint is reported in any case."""
+
+    @pytest.fixture
+    def urgent(self):
+        return set()
+
+    @pytest.fixture
+    def reporter(self, reports, urgent):
+        reporter = StepReporter(
+            reports.append, every_s=60.0, is_urgent=lambda: bool(urgent), clock=Clock()
+        )
+        reporter.log("loss", 1.0, 0)
+        reporter.log("loss", 1.0, 1)
+        return reporter
+
+    def test_is_not_held_back_by_the_throttle(self, reporter, reports, urgent):
+        reporter.log("loss", 1.0, 2)
+        urgent.add("now")
+        reporter.log("loss", 1.0, 3)
+        assert [values["step"] for values in reports] == [0, 3]
+
+    def test_is_known_when_the_step_begins_and_not_when_the_next_one_does(self, reports, urgent):
+        reporter = StepReporter(
+            reports.append, 60.0, "loss", is_urgent=lambda: bool(urgent), clock=Clock()
+        )
+        for step in range(3):
+            reporter.log("other", 1.0, step)  # step by step, but without the metric
+        urgent.add("now")
+        reporter.log("other", 1.0, 3)
+        assert [values["step"] for values in reports] == [0]
+        reporter.log("other", 1.0, 4)
+        assert [values["step"] for values in reports] == [0, 3]
+
+
 def test_a_metric_with_a_name_of_tune_is_reported_under_another(reporter, reports):
     reporter.log("done", 1.0, 0)
     reporter.log("done", 2.0, 1)

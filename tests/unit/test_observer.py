@@ -115,6 +115,22 @@ class TestOutput:
         assert "a word" in the_run(database)["captured_out"]
 
 
+class TestTagsAtTheEnd:
+    def test_are_those_of_a_run_that_is_stopped(self, start, database):
+        def main(_run):
+            _run.observers[0].tag_at_end(["paused"])
+            assert "paused" not in the_run(database)["omniboard"]["tags"]
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt, match=r"^$"):
+            start(main)
+        assert the_run(database)["omniboard"]["tags"] == ["my_search", "sweep-1", "paused"]
+
+    def test_are_not_those_of_one_that_returns_all_the_same(self, start, database):
+        start(lambda _run: _run.observers[0].tag_at_end(["paused"]))
+        assert the_run(database)["omniboard"]["tags"] == ["my_search", "sweep-1"]
+
+
 class TestMetrics:
     def test_the_run_and_its_metric_refer_to_each_other(self, start, database):
         def main(_run):

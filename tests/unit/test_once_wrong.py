@@ -19,6 +19,7 @@ from sacred_ray_ingredient.plan import OuterRequest, make_plan
 from sacred_ray_ingredient.record.documents import storable
 from sacred_ray_ingredient.resolved_config import TrialResolver
 from sacred_ray_ingredient.resolvers import parse_dependent
+from sacred_ray_ingredient.sampling import Sample
 
 outer_ex = make_outer("outer_ex", unit_ex)
 
@@ -27,9 +28,12 @@ def _complete(dependent, sampled, functions=None):
     resolvers, mistakes = parse_dependent(dependent, functions)
     assert mistakes == []
     resolver = TrialResolver(
-        lambda parameters: {}, resolvers, 1, lambda updates: evaluate_config(unit_ex, updates)
+        lambda parameters, named_configs: {},
+        resolvers,
+        1,
+        lambda updates: evaluate_config(unit_ex, updates),
     )
-    return resolver.complete(0, sampled)
+    return resolver.complete(0, Sample(sampled, 0))
 
 
 def _mistakes(ray):
@@ -182,8 +186,9 @@ def test_a_named_config_of_the_inner_together_with_one_of_the_outer():
     config = {"ray": {"search_space": {"base_lr": [1.0, 2.0]}}, "seed": 1}
     plan = make_plan(outer, unit_ex, OuterRequest(config, {}, ["cheap", inner_names[0]]))
     for parameters in ({}, {"base_lr": 1.0}, {"unit_data": {"size": 2}}):
-        assert plan.updates_of(parameters)["env_name"]
-    assert plan.trial_resolver.complete(0, {"base_lr": 3.0}).parameters()["base_lr"] == 3.0
+        assert plan.updates_of(parameters, ())["env_name"]
+    task = plan.trial_resolver.complete(0, Sample({"base_lr": 3.0}, 0))
+    assert task.parameters()["base_lr"] == 3.0
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,6 @@
 # Local variables of config scopes are entries.
 # ruff: noqa: F841
 
-import os
-
 import pytest
 from sacred import Experiment
 from unit_inner import unit_ex
@@ -12,7 +10,8 @@ from unit_inner import unit_ex
 from sacred_ray_ingredient.errors import ConfigMistakes
 from sacred_ray_ingredient.ingredient import make_outer, ray_ingredient
 from sacred_ray_ingredient.named_configs import complete_named_configs
-from sacred_ray_ingredient.plan import OuterRequest, make_plan, trial_options
+from sacred_ray_ingredient.plan import OuterRequest, make_plan
+from sacred_ray_ingredient.sampling import Sample
 from sacred_ray_ingredient.seeds import derive_seed
 
 SPACE = {"search_space": {"base_lr": "uniform(0, 1)"}}
@@ -44,8 +43,8 @@ class TestPlan:
     def test_is_what_was_asked_for(self):
         made = plan({**SPACE, "num_samples": 7, "exp_name": "mine"}, unit_ex={"env_name": "b"})
         assert made.exp_name == "mine"
-        assert made.updates_of({}) == {"env_name": "b"}
-        assert made.outer_seed == 42
+        assert made.updates_of({}, ()) == {"env_name": "b"}
+        assert made.sampling.seed == 42
         assert made.total_trials == 7
         assert made.parameters == ["base_lr"]
         assert str(made.reference) == "unit_inner:unit_ex"
@@ -64,7 +63,7 @@ class TestPlan:
 
     def test_resolves_with_the_derived_entries_of_the_inner(self):
         made = plan({**SPACE, "dependent": {"optimizer.momentum": "lr / 4"}})
-        trial = made.trial_resolver.complete(0, {"base_lr": 2.0})
+        trial = made.trial_resolver.complete(0, Sample({"base_lr": 2.0}, 0))
         assert trial.resolved == {"optimizer": {"momentum": 1.0}}
 
 
@@ -89,7 +88,8 @@ def test_number_of_trials(ray, trials):
 class TestGrids:
     def test_environments_are_a_grid_by_which_results_are_grouped(self):
         made = plan({"envs": ["a", "b"]})
-        assert made.space.text() == {"env_name": "grid_search(['a', 'b'])"}
+        assert made.sampling.envs == ("a", "b")
+        assert made.parameters == ["env_name"]
         assert made.group_by == "env_name"
 
     def test_another_parameter_can_pick_the_environment(self):
@@ -100,11 +100,11 @@ class TestGrids:
         assert plan(SPACE).group_by is None
 
     def test_a_number_of_seeds_is_derived_from_that_of_the_sweep(self):
-        seeds = [derive_seed(5, 0), derive_seed(5, 1)]
-        assert plan({"seeds": 2}, seed=5).space.text() == {"seed": f"grid_search({seeds})"}
+        seeds = (derive_seed(5, 0), derive_seed(5, 1))
+        assert plan({"seeds": 2}, seed=5).sampling.seeds == seeds
 
     def test_listed_seeds_are_taken(self):
-        assert plan({"seeds": [3, 1]}).space.text() == {"seed": "grid_search([3, 1])"}
+        assert plan({"seeds": [3, 1]}).sampling.seeds == (3, 1)
 
 
 NOTHING = (
@@ -165,9 +165,13 @@ class TestMistakes:
             "give one of them."
         ]
 
-    @pytest.mark.parametrize(("name", "entry"), [("seed", "seeds"), ("env_name", "envs")])
-    def test_given_twice(self, name, entry):
-        assert mistakes({"search_space": {name: [1, 2]}, entry: [3, 4]}) == [
+    @pytest.mark.parametrize(
+        ("name", "entry", "values"),
+        [("seed", "seeds", [1, 2]), ("env_name", "envs", ["a", "b"]), ("seed", "repeat", 2)],
+    )
+    def test_given_twice(self, name, entry, values):
+        listed = values if isinstance(values, list) else [1, 2]
+        assert mistakes({"search_space": {name: listed}, entry: values}) == [
             f"'{name}' is given twice: by ray.{entry} and by ray.search_space.{name}; "
             "give one of them."
         ]
@@ -247,22 +251,7 @@ def test_force_takes_entries_that_are_not_known():
     ray = {"search_space": {"unheard_of": [1, 2]}, "dependent": {"new": "unheard_of * 2"}}
     made = plan(ray, force=True, unit_ex={"optimizer": {"another": 1}})
     assert made.parameters == ["unheard_of", "new"]
-    assert made.updates_of({}) == {"optimizer": {"another": 1}}
-
-
-class TestOptions:
-    def test_of_the_sweep_alone_are_not_passed_on(self):
-        given = {"--mongo_db": "x", "--print-config": True, "--id": 3, "--pdb": True, "--queue": 1}
-        assert trial_options({**given, "--enforce_clean": True}) == {"--force": True}
-
-    def test_others_are(self):
-        given = {"--loglevel": "ERROR", "--capture": "no", "--debug": False, "COMMAND": "x"}
-        assert trial_options(given) == {"--loglevel": "ERROR", "--capture": "no", "--force": True}
-
-    def test_paths_are_absolute(self, tmp_path, monkeypatch):
-        monkeypatch.chdir(tmp_path)
-        options = trial_options({"--file_storage": "runs"})
-        assert options["--file_storage"] == os.path.join(tmp_path, "runs")
+    assert made.updates_of({}, ()) == {"optimizer": {"another": 1}}
 
 
 def test_a_request_is_read_from_a_run_of_the_outer():

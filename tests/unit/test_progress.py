@@ -1,8 +1,10 @@
 """What the driver keeps and tells while trials run."""
 
+import time
+
 import pytest
 
-from sacred_ray_ingredient.progress import SweepProgress, settle
+from sacred_ray_ingredient.progress import Budget, SweepProgress, settle
 from sacred_ray_ingredient.record.target import RecordTarget
 from sacred_ray_ingredient.tasks import TrialOutcome
 
@@ -111,6 +113,111 @@ def test_the_first_trial_without_the_metric_is_remembered(make_progress):
     progress.trial_finished(outcome(1))
     progress.trial_finished(outcome(2))
     assert progress.unreported.index == 1
+
+
+def test_a_later_segment_need_not_report_the_metric_again(make_progress):
+    progress = make_progress()
+    later = outcome(0)
+    later.segment = 1
+    progress.trial_finished(later)
+    assert progress.unreported is None
+
+
+def test_the_first_completed_trial_that_no_scheduler_could_compare_is_remembered(make_progress):
+    progress = make_progress()
+    for index, status in enumerate(["FAILED", "COMPLETED", "COMPLETED"]):
+        blind = outcome(index, 1.0, status)
+        blind.was_compared = False
+        progress.trial_finished(blind)
+    assert progress.uncompared.index == 1
+
+
+def test_compared_trials_are_not_remembered(make_progress):
+    progress = make_progress()
+    progress.trial_finished(outcome(0, 1.0))
+    assert progress.uncompared is None
+
+
+class TestEndOfTheSearch:
+    def test_parts_its_trials_from_those_after_it(self, make_progress):
+        progress = make_progress()
+        for index in (1, 0):
+            progress.trial_finished(outcome(index, 1.0))
+        assert [each.index for each in progress.searched] == [0, 1]
+        assert progress.evaluated == []
+        progress.end_search()
+        progress.trial_finished(outcome(2, 1.0))
+        assert [each.index for each in progress.searched] == [0, 1]
+        assert [each.index for each in progress.evaluated] == [2]
+        assert [each.index for each in progress.trials] == [0, 1, 2]
+
+    def test_of_a_search_without_trials(self, make_progress):
+        progress = make_progress()
+        progress.end_search()
+        progress.trial_finished(outcome(0, 1.0))
+        assert (progress.searched, len(progress.evaluated)) == ([], 1)
+
+
+def test_completed_are_those_whose_last_attempt_is(make_progress):
+    progress = make_progress()
+    progress.trial_died(outcome(0, status="FAILED"), will_retry=True)
+    progress.trial_finished(outcome(0, 1.0, attempt=1))
+    progress.trial_died(outcome(1, status="FAILED"), will_retry=False)
+    assert [(each.index, each.attempt) for each in progress.completed] == [(0, 1)]
+
+
+class TestTrialThatWasEndedEarly:
+    @pytest.fixture
+    def stopped(self):
+        stopped = outcome(0, 0.5, run_id=7)
+        stopped.stop_reason = "stopped by asha"
+        return stopped
+
+    def test_is_told_with_the_reason(self, make_progress, lines, stopped):
+        make_progress().trial_finished(stopped)
+        assert "COMPLETED  loss=0.5 (stopped by asha)  lr=" in lines[0]
+
+    def test_that_was_paused_has_a_record_of_its_end(
+        self, make_progress, target, database, stopped
+    ):
+        database.runs.insert_one({"_id": 7, "omniboard": {"tags": ["trial", "paused"]}})
+        make_progress(target=target).trial_finished(stopped)
+        document = database.runs.find_one()
+        assert document["info"] == {"sweep": {"stop_reason": "stopped by asha"}}
+        assert document["omniboard"]["tags"] == ["trial", "paused", "early-stopped"]
+
+    def test_that_wrote_its_own_end_keeps_it(self, make_progress, target, database, stopped):
+        before = {"_id": 7, "omniboard": {"tags": ["early-stopped"]}}
+        database.runs.insert_one(before)
+        make_progress(target=target).trial_finished(stopped)
+        assert database.runs.find_one() == before
+
+
+class TestBudget:
+    def test_is_used_up_after_its_time(self, monkeypatch):
+        now = [100.0]
+        monkeypatch.setattr(time, "monotonic", lambda: now[0])
+        budget = Budget(2.0)
+        budget.start()
+        now[0] = 101.9
+        assert not budget.is_used_up
+        now[0] = 102.0
+        assert budget.is_used_up
+
+    def test_counts_from_its_start(self, monkeypatch):
+        monkeypatch.setattr(time, "monotonic", lambda: 1e9)
+        assert not Budget(1.0).is_used_up
+
+    def test_without_a_limit_never_ends(self, monkeypatch):
+        now = [0.0]
+        monkeypatch.setattr(time, "monotonic", lambda: now[0])
+        budget = Budget(None)
+        budget.start()
+        now[0] = 1e9
+        assert not budget.is_used_up
+
+    def test_says_what_it_was(self):
+        assert Budget(2.5).reason == "The sweep's time, ray.time_budget_s=2.5, was used up."
 
 
 def test_the_document_of_a_trial_whose_worker_died_is_closed(make_progress, target, database):

@@ -4,7 +4,11 @@ import datetime
 
 import pytest
 
-from sacred_ray_ingredient.record.reconcile import close_dead_runs, recorded_statuses
+from sacred_ray_ingredient.record.reconcile import (
+    close_dead_runs,
+    note_early_stop,
+    recorded_statuses,
+)
 
 
 @pytest.fixture
@@ -76,3 +80,24 @@ def test_statuses_are_read_by_trial_and_attempt(runs):
         (1, 1): (4, "RUNNING"),
         (2, 0): (5, "RUNNING"),
     }
+
+
+def test_of_several_segments_the_last_one_counts(runs):
+    meta = {"sweep": {"sweep_id": "sweep-1", "trial_index": 2, "attempt": 0, "segment": 1}}
+    runs.insert_one({"_id": 9, "status": "COMPLETED", "meta": meta})
+    assert recorded_statuses(runs, "sweep-1", trial_index=2) == {(2, 0): (9, "COMPLETED")}
+
+
+class TestEarlyStop:
+    def test_of_a_paused_run_is_noted(self, runs):
+        runs.update_one({"_id": 3}, {"$set": {"omniboard.tags": ["trial", "paused"]}})
+        note_early_stop(runs, 3, "It was not continued.")
+        run = runs.find_one({"_id": 3})
+        assert run["info"] == {"kept": 1, "sweep": {"stop_reason": "It was not continued."}}
+        assert run["omniboard"]["tags"] == ["trial", "paused", "early-stopped"]
+
+    def test_of_another_run_is_not(self, runs):
+        runs.update_one({"_id": 4}, {"$set": {"omniboard.tags": ["trial", "paused"]}})
+        before = list(runs.find())
+        note_early_stop(runs, 3, "It was not continued.")
+        assert list(runs.find()) == before

@@ -1,11 +1,14 @@
 """From a sample to a trial."""
 
+import random
+
 import pytest
 
 from sacred_ray_ingredient.errors import ResolverError
 from sacred_ray_ingredient.nested import merge
 from sacred_ray_ingredient.resolved_config import TrialResolver
 from sacred_ray_ingredient.resolvers import parse_dependent
+from sacred_ray_ingredient.sampling import Sample
 from sacred_ray_ingredient.seeds import derive_seed
 
 
@@ -15,12 +18,11 @@ def inner_config(updates):
     return {"lr": config["base_lr"] * 2, **config}
 
 
-def complete(dependent, sampled, updates=(), index=0, config_of=inner_config):
+def complete(dependent, sampled, updates=(), index=0, config_of=inner_config, **sample):
     resolvers, mistakes = parse_dependent(dependent)
     assert mistakes == []
-    return TrialResolver(lambda parameters: dict(updates), resolvers, 42, config_of).complete(
-        index, sampled
-    )
+    resolver = TrialResolver(lambda parameters, names: dict(updates), resolvers, 42, config_of)
+    return resolver.complete(index, Sample(sampled, configuration=index, **sample))
 
 
 class TestSeed:
@@ -38,6 +40,10 @@ class TestSeed:
     def test_can_be_computed(self):
         trial = complete({"seed": "a + 1"}, {"a": 1}, {"seed": 5})
         assert trial.seed == trial.parameters()["seed"] == 2
+
+    def test_of_a_repetition_is_its_own_whatever_the_user_gave(self):
+        seeds = [complete({}, {}, {"seed": 5}, index, repetition=index).seed for index in range(3)]
+        assert seeds == [5, derive_seed(42, 1), derive_seed(42, 2)]
 
     def test_can_be_read(self):
         assert complete({"x": "seed * 2"}, {}, index=1).resolved == {"x": 2 * derive_seed(42, 1)}
@@ -94,3 +100,29 @@ def test_a_config_that_cannot_be_computed_is_a_sentence():
         r"raised ZeroDivisionError: by zero\.",
     ):
         complete({"x": "lr"}, {}, config_of=broken)
+
+
+def test_a_trial_knows_its_point_its_repetition_and_its_named_configs():
+    trial = complete({}, {"a": 1}, index=4, repetition=2, named_configs=("fast",))
+    assert (trial.configuration, trial.repetition, trial.named_configs) == (4, 2, ("fast",))
+
+
+def test_named_configs_of_a_trial_reach_what_is_computed():
+    resolvers, _ = parse_dependent({"x": "lr"})
+
+    def updates_of(parameters, named_configs):
+        return {"base_lr": 4.0} if "fast" in named_configs else {}
+
+    resolver = TrialResolver(updates_of, resolvers, 42, inner_config)
+    trials = [resolver.complete(0, Sample({}, 0, 0, names)) for names in ((), ("fast",))]
+    assert [trial.resolved["x"] for trial in trials] == [1.0, 8.0]
+    assert [trial.updates for trial in trials] == [{}, {"base_lr": 4.0}]
+
+
+def test_functions_that_draw_have_the_seed_of_the_trial_and_leave_the_state_alone():
+    resolvers, _ = parse_dependent({}, {"x": lambda config: random.random()})
+    resolver = TrialResolver(lambda parameters, names: {}, resolvers, 42, inner_config)
+    state = random.getstate()
+    drawn = [resolver.complete(index, Sample({}, 0)).resolved["x"] for index in (0, 1, 0)]
+    assert drawn[0] == drawn[2] != drawn[1]
+    assert random.getstate() == state

@@ -1,6 +1,5 @@
 """The search space: its notations, conditions, parameters that move together, and mistakes."""
 
-import keyword
 import re
 
 import numpy as np
@@ -9,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sacred_ray_ingredient.nested import flat_entries, flatten
-from sacred_ray_ingredient.samplers import Sampler
 from sacred_ray_ingredient.search_space import Case, Entry, SearchSpace, parse_search_space
 from tests.unit.samplers_strategies import any_sampler
 
@@ -223,7 +221,10 @@ def test_an_entry_may_be_called_eval():
             "tune.choice(['\u00e4', '\U0001f600']) if x == '\u00fc' else 1",
             [("choice(['\u00e4', '\U0001f600'])", "x == '\u00fc'"), (1, None)],
         ),
-        ({"if": " opt == 'sgd' ", "then": {"uniform": [0, 1]}}, [("uniform(0, 1)", "opt == 'sgd'")]),
+        (
+            {"if": " opt == 'sgd' ", "then": {"uniform": [0, 1]}},
+            [("uniform(0, 1)", "opt == 'sgd'")],
+        ),
         ({"if": "x", "then": [1, 2], "else": None}, [("grid_search([1, 2])", "x"), (None, None)]),
         ({"if": "x", "then": "adam", "else": {"a": 1}}, [("adam", "x"), ({"a": 1}, None)]),
         ({"if": "x", "then": True, "else": "2 if y"}, [(True, "x"), (2, "y")]),
@@ -387,7 +388,10 @@ def test_coupled_keys_with_dots_come_out_as_levels_that_are_read_back():
 @pytest.mark.parametrize(
     ("value", "sentence"),
     [
-        ([["A", 1], ["B"]], "has the value ['B']; it must be a list of 2 values, one for each of a"),
+        (
+            [["A", 1], ["B"]],
+            "has the value ['B']; it must be a list of 2 values, one for each of a",
+        ),
         ([["A", 1], "BC"], "has the value 'BC'; it must be a list of 2 values"),
         ("choice([('A', 1, 2)])", "has the value ('A', 1, 2); it must be a list of 2 values"),
         ("[('A', 1)] if x else ['B']", "has the value 'B'; it must be a list of 2 values"),
@@ -445,9 +449,7 @@ conditions = st.one_of(
     st.tuples(st.sampled_from(["zz", "zz.k"]), texts).map(lambda p: f"{p[0]} == {p[1]!r}"),
     st.sampled_from(["zz > 1 and yy in [1, 2]", "1 if zz else yy", "not (zz if yy else zz)"]),
 )
-branches = st.one_of(
-    any_sampler.map(lambda sampler: {sampler.name: sampler.arguments}), literals.filter(bool)
-)
+branches = st.one_of(any_sampler.map(lambda sampler: {sampler.name: sampler.arguments}), literals)
 conditionals = st.recursive(
     branches,
     lambda below: st.builds(
@@ -459,9 +461,7 @@ conditionals = st.recursive(
     max_leaves=4,
 ).filter(lambda value: isinstance(value, dict) and "if" in value)
 whole_constants = st.one_of(st.booleans(), st.integers(), st.floats(allow_nan=False), st.text())
-singles = st.one_of(
-    any_sampler.map(lambda sampler: sampler.text()), conditionals, whole_constants
-)
+singles = st.one_of(any_sampler.map(lambda sampler: sampler.text()), conditionals, whole_constants)
 pairs = st.lists(st.tuples(st.integers(), st.text()), min_size=1, max_size=3)
 coupled = st.one_of(
     pairs,
@@ -477,7 +477,7 @@ spaces = st.tuples(
 
 
 @given(spaces)
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_a_space_is_read_back_from_its_text(raw):
     space, mistakes = parse_search_space(raw)
     clashing = ("part of it", "given too", "is empty", "no sampler", "no plain", "neither")
@@ -501,12 +501,10 @@ def _keys(level):
 
 
 @given(any_sampler, st.text())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_a_sampler_keeps_its_meaning_under_a_condition(sampler, text):
     # What Python's tokenizer takes for the end of a line is escaped in the literal.
     assert told(f"{sampler.text()} if zz == {text!r} else {text!r}") == [
         (sampler.text(), f"zz == {text!r}"),
         (text, None),
     ]
-    assert isinstance(sampler, Sampler)
-    assert not keyword.iskeyword("zz")

@@ -5,6 +5,14 @@ import pytest
 from sacred_ray_ingredient.ingredient import ray_ingredient
 from sacred_ray_ingredient.settings import SweepSettings, read_settings
 
+METRIC = "the name of a logged metric or 'result', or a list of names"
+MODE = "'min' or 'max', or a list of these, one for each metric"
+ALTERNATIVES = (
+    "a list of alternatives, each a named config of the inner experiment or a list of them"
+)
+TRIALS = "a list of trials such as {'named_configs': ['fast'], 'config_updates': {'lr': 0.1}}"
+EARLIER = "the id of an earlier sweep, such as 'sweep-94889e7c9c', or a list of ids"
+
 
 def test_the_defaults_of_the_ingredient_are_right_and_complete():
     defaults = dict(ray_ingredient.configurations[0]())
@@ -28,6 +36,17 @@ def test_entries_of_sacred_are_left_out():
         {"report_every": 0, "max_failures": 0, "max_concurrent_trials": 2},
         {"address": "auto", "init_kwargs": {"num_cpus": 2}, "storage_path": "/tmp/x"},
         {"mongo": {"url": None}, "exp_name": "mine"},
+        {"metric": ["loss", "accuracy"], "mode": ["min", "max"]},
+        {"metric": ["loss", "accuracy"], "mode": "min"},
+        {"named_configs": ["fast", ["fast", "big"], []]},
+        {"named_configs": "choice(['fast', 'big'])"},
+        {"trials": [{"named_configs": ["fast"]}, {"config_updates": {"lr": 1}}], "repeat": 2},
+        {"trials": [{"config_updates": {"lr": 1}}], "seeds": 2},
+        {"repeat": 3, "evaluate_best": 5},
+        {"search_alg": "optuna", "scheduler": {"name": "asha", "max_t": 9}, "stop": {"loss": 1}},
+        {"points_to_evaluate": ({"lr": 0.1},), "warm_start": "sweep-1"},
+        {"warm_start": ["sweep-1", "sweep-2"]},
+        {"time_budget_s": 0.5, "trial_timeout_s": 60, "report_every": None},
     ],
 )
 def test_right_values_are_taken_as_they_are(entries):
@@ -41,8 +60,34 @@ def test_right_values_are_taken_as_they_are(entries):
     [
         ("search_space", ["lr"], "a mapping of parameters to samplers"),
         ("dependent", "lr * 2", "a mapping of parameters to expressions"),
-        ("metric", "", "the name of a logged metric or 'result'"),
-        ("mode", "maximum", "'min' or 'max'"),
+        ("metric", "", METRIC),
+        ("metric", [], METRIC),
+        ("metric", ["loss", ""], METRIC),
+        ("metric", 3, METRIC),
+        ("mode", "maximum", MODE),
+        ("mode", ["max", "best"], MODE),
+        ("mode", [], MODE),
+        ("mode", None, MODE),
+        ("named_configs", 3, ALTERNATIVES),
+        ("trials", {"config_updates": {}}, TRIALS),
+        ("trials", [["lr"]], TRIALS),
+        ("trials", "lr", TRIALS),
+        ("repeat", 0, "a whole number from 1"),
+        ("repeat", True, "a whole number from 1"),
+        ("evaluate_best", -1, "a whole number from 0"),
+        (
+            "points_to_evaluate",
+            {"lr": 1},
+            "a list of points, each a mapping of parameters to values",
+        ),
+        ("points_to_evaluate", [1], "a list of points, each a mapping of parameters to values"),
+        ("warm_start", "", EARLIER),
+        ("warm_start", [], EARLIER),
+        ("warm_start", [7], EARLIER),
+        ("time_budget_s", 0, "seconds, above 0, or None"),
+        ("time_budget_s", "60", "seconds, above 0, or None"),
+        ("trial_timeout_s", -1.0, "seconds, above 0, or None"),
+        ("trial_timeout_s", True, "seconds, above 0, or None"),
         ("num_samples", 0, "a whole number from 1, or None"),
         ("num_samples", True, "a whole number from 1, or None"),
         ("num_samples", 2.0, "a whole number from 1, or None"),
@@ -60,9 +105,9 @@ def test_right_values_are_taken_as_they_are(entries):
         ("init_kwargs", [], "arguments of ray.init by name"),
         ("storage_path", "", "a folder, or None"),
         ("exp_name", 3, "a name, or None"),
-        ("report_every", float("nan"), "seconds, from 0"),
-        ("report_every", float("inf"), "seconds, from 0"),
-        ("report_every", -0.1, "seconds, from 0"),
+        ("report_every", float("nan"), "seconds, from 0, or None"),
+        ("report_every", float("inf"), "seconds, from 0, or None"),
+        ("report_every", -0.1, "seconds, from 0, or None"),
         ("mongo", "localhost", "a mapping such as {'url': 'mongodb://host:27017'}"),
     ],
 )
@@ -81,3 +126,87 @@ def test_an_unknown_entry_is_named_with_the_nearest():
 
 def test_all_mistakes_come_at_once():
     assert len(read_settings({"mode": 1, "metric": 1, "colour": "red"})[1]) == 3
+
+
+class TestMetrics:
+    @pytest.mark.parametrize(
+        ("entries", "metrics", "modes"),
+        [
+            ({}, ["result"], ["max"]),
+            ({"metric": "loss", "mode": "min"}, ["loss"], ["min"]),
+            ({"metric": ["loss", "time"], "mode": "min"}, ["loss", "time"], ["min", "min"]),
+            (
+                {"metric": ("loss", "gain"), "mode": ("min", "max")},
+                ["loss", "gain"],
+                ["min", "max"],
+            ),
+        ],
+    )
+    def test_are_listed_with_a_mode_each(self, entries, metrics, modes):
+        settings, mistakes = read_settings(entries)
+        assert mistakes == []
+        assert (settings.metrics, settings.modes) == (metrics, modes)
+
+    @pytest.mark.parametrize(("metric", "n"), [("loss", 1), (["loss", "gain", "time"], 3)])
+    def test_without_a_mode_each_are_a_mistake(self, metric, n):
+        _, mistakes = read_settings({"metric": metric, "mode": ["min", "max"]})
+        assert mistakes == [
+            f"ray.mode has 2 entries and ray.metric {n}; "
+            "give one mode for all metrics, or one for each."
+        ]
+
+    def test_without_a_mode_each_are_a_mistake_also_by_default(self):
+        _, mistakes = read_settings({"mode": ["min", "max"]})
+        assert len(mistakes) == 1
+
+    def test_that_are_wrong_are_not_counted_besides(self):
+        _, mistakes = read_settings({"metric": ["loss", 2], "mode": ["min", "max"]})
+        assert len(mistakes) == 1
+
+
+class TestReportEvery:
+    @pytest.mark.parametrize(
+        ("entries", "seconds"),
+        [
+            ({}, 1.0),
+            ({"scheduler": "median_stopping"}, 0.0),
+            ({"stop": {"loss": 0.1}}, 0.0),
+            ({"scheduler": "median_stopping", "report_every": 5}, 5),
+            ({"report_every": 0}, 0),
+        ],
+    )
+    def test_is_a_second_unless_each_step_counts(self, entries, seconds):
+        assert read_settings(entries)[0].seconds_between_reports == seconds
+
+
+class TestEntriesThatDoNotGoTogether:
+    def test_repetitions_and_seeds(self):
+        _, mistakes = read_settings({"repeat": 3, "seeds": [1, 2]})
+        assert mistakes == [
+            "ray.repeat=3 and ray.seeds=[1, 2] both say how often a configuration is run; "
+            "give one of them."
+        ]
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            ("search_space", {"lr": [1]}),
+            ("named_configs", ["fast"]),
+            ("envs", ["a"]),
+            ("search_alg", "optuna"),
+            ("points_to_evaluate", [{"lr": 1}]),
+        ],
+    )
+    def test_listed_trials_and_a_search(self, name, value):
+        _, mistakes = read_settings({"trials": [{"config_updates": {"lr": 1}}], name: value})
+        assert mistakes == [
+            f"ray.trials lists the trials, so that ray.{name} has no place beside it; "
+            "give one of them."
+        ]
+
+    def test_listed_trials_and_a_number_of_samples(self):
+        _, mistakes = read_settings({"trials": [{}], "num_samples": 2})
+        assert mistakes == [
+            "ray.num_samples is 2, but ray.trials lists the trials; "
+            "use ray.repeat to run each of them several times."
+        ]

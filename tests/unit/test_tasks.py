@@ -2,10 +2,12 @@
 
 import pickle
 
+import pytest
+
 from sacred_ray_ingredient.inner import InnerReference
 from sacred_ray_ingredient.mongo import MongoAddress
 from sacred_ray_ingredient.record.target import RecordTarget
-from sacred_ray_ingredient.tasks import TASK_KEY, SweepTask, TrialTask
+from sacred_ray_ingredient.tasks import TASK_KEY, Ending, SweepTask, TrialTask
 
 TRIAL = TrialTask(
     index=3,
@@ -13,6 +15,11 @@ TRIAL = TrialTask(
     resolved={"optimizer": {"decay": 0.25}},
     seed=11,
     attempt=2,
+    segment=1,
+    configuration=2,
+    repetition=1,
+    named_configs=("fast",),
+    taken_over="takes over trial 1, decided by pbt",
 )
 
 
@@ -42,3 +49,37 @@ def test_a_sweep_travels_to_its_workers():
         folder="/project",
     )
     assert pickle.loads(pickle.dumps(sweep)) == sweep
+
+
+class TestShown:
+    """What tables show of a trial."""
+
+    def test_are_the_named_configs_and_the_parameters_by_dotted_path(self):
+        assert TRIAL.shown() == {
+            **{"named_configs": "fast", "optimizer.lr": 0.5, "optimizer.decay": 0.25}
+        }
+
+    def test_several_named_configs_share_a_column(self):
+        trial = TrialTask(0, {}, {}, 1, named_configs=("fast", "big"))
+        assert trial.shown() == {"named_configs": "fast, big"}
+
+    def test_without_named_configs_there_is_no_column(self):
+        assert TrialTask(0, {"a": 1}, {}, 1).shown() == {"a": 1}
+
+
+def test_updates_of_the_trial_win_over_those_of_the_sweep():
+    trial = TrialTask(0, {"a": 1}, {"b": {"c": 2}}, 5, updates={"a": 9, "b": {"d": 8}})
+    assert trial.config_updates() == {"seed": 5, "a": 1, "b": {"c": 2, "d": 8}}
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "tags"),
+    [
+        ("stop", "COMPLETED", ["early-stopped"]),
+        ("pause", "COMPLETED", ["paused"]),
+        ("interrupt", "INTERRUPTED", []),
+    ],
+)
+def test_an_ending_decides_the_status_and_the_tags(kind, status, tags):
+    ending = Ending(kind, "because")
+    assert (ending.status, ending.tags) == (status, tags)

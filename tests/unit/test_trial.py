@@ -11,10 +11,7 @@ from sacred import Experiment
 from unit_inner import unit_ex
 
 from sacred_ray_ingredient.errors import TrialFailed
-from sacred_ray_ingredient.inner import InnerReference
 from sacred_ray_ingredient.record.target import RecordTarget
-from sacred_ray_ingredient.tasks import SweepTask, TrialTask
-from sacred_ray_ingredient.trial import TrialStopped, run_trial
 
 failing_ex = Experiment("failing_ex", save_git_info=False)
 stillborn_ex = Experiment("stillborn_ex", save_git_info=False)
@@ -52,43 +49,6 @@ def log_numpy(_run):
     return {"score": np.float64(0.25), "name": "x"}
 
 
-@pytest.fixture
-def reports():
-    return []
-
-
-@pytest.fixture
-def run_one(target, reports):
-    def run_one(attribute, report=reports.append, sampled=(), resolved=(), **named):
-        module = "unit_inner" if attribute == "unit_ex" else __name__
-        sweep = SweepTask(
-            sweep_id="sweep-1",
-            exp_name="my_search",
-            engine="tune",
-            inner=InnerReference(attribute, module=module),
-            options={"--force": True, "--capture": "sys", **named.get("options", {})},
-            target=named.get("target", target),
-            folder=named.get("folder", os.getcwd()),
-            outer_run_id=77,
-            report_every=named.get("report_every", 0.0),
-        )
-        trial = TrialTask(
-            3, dict(sampled), dict(resolved), 11, updates=named.get("updates", {}), attempt=1
-        )
-        run_trial(sweep, trial, report, trial_id="abc", resources={"CPU": 1.0})
-
-    return run_one
-
-
-@pytest.fixture
-def document(database):
-    def document():
-        (found,) = database.runs.find()
-        return found
-
-    return document
-
-
 class TestCompleted:
     def test_is_recorded_with_the_complete_config_and_an_explicit_seed(self, run_one, document):
         run_one("unit_ex", sampled={"base_lr": 2.0}, updates={"env_name": "b"})
@@ -112,6 +72,7 @@ class TestCompleted:
         assert document()["meta"]["sweep"] == {
             **{"sweep_id": "sweep-1", "outer_run_id": 77, "exp_name": "my_search"},
             **{"trial_index": 3, "trial_id": "abc", "attempt": 1, "segment": 0, "engine": "tune"},
+            **{"configuration": 2, "repetition": 0, "named_configs": []},
             **{"sampled": {"base_lr": 2.0}, "resolved": {"lr": 3.0}},
         }
         assert document()["info"]["sweep"]["pid"] == os.getpid()
@@ -125,14 +86,14 @@ class TestCompleted:
             {"loss": 4.0, "step": 0, "status": "RUNNING", **common},
             {"loss": 2.0, "step": 1, "status": "RUNNING", **common},
             {
-                **{"loss": 2.0, "result": 10.0, "status": "COMPLETED", **common},
+                **{"loss": 2.0, "step": 1, "result": 10.0, "status": "COMPLETED", **common},
                 "run_config": database.runs.find_one()["config"],
             },
         ]
 
     def test_throttled_reports_still_end_with_the_latest(self, run_one, reports, database):
         run_one("unit_ex", sampled={"base_lr": 2.0}, updates={"steps": 50}, report_every=60.0)
-        assert [report.get("step") for report in reports] == [0, None]
+        assert [report["step"] for report in reports] == [0, 49]
         assert reports[-1]["loss"] == 4.0 / 50
         assert len(database.metrics.find_one({"name": "loss"})["values"]) == 50
 
@@ -206,32 +167,12 @@ class TestFailed:
         assert document["meta"]["sweep"]["trial_index"] == 3
 
 
-class TestStopped:
-    """The engine ends a trial by raising from the report."""
-
-    @staticmethod
-    def stop(values):
-        if values["status"] == "RUNNING":
-            raise TrialStopped
-
-    def test_is_interrupted_with_its_output_and_the_reason(self, run_one, document, capsys):
-        unit_ex.pre_run_hooks.append(unit_ex.capture(lambda: print("said before")))
-        try:
-            with pytest.raises(TrialStopped, match=r"^$"):
-                run_one("unit_ex", report=self.stop)
-        finally:
-            unit_ex.pre_run_hooks.pop()
-        assert document()["status"] == "INTERRUPTED"
-        assert document()["info"]["sweep"]["stop_reason"] == "stopped by the sweep"
-        assert document()["captured_out"].count("said before") == 1
-
-    def test_keeps_the_metrics_up_to_there(self, run_one, database):
-        with pytest.raises(TrialStopped, match=r"^$"):
-            run_one("unit_ex", report=self.stop, updates={"steps": 9})
-        assert database.metrics.find_one({"name": "loss"})["steps"] == [0, 1]
-
-    def test_cannot_be_caught_as_an_error_by_the_experiment(self):
-        assert not issubclass(TrialStopped, Exception)
+def test_a_trial_tells_what_its_state_was_replaced_with(run_one, document):
+    task = {"taken_over": "takes over trial 1", "segment": 2, "named_configs": ("fast",)}
+    run_one("unit_ex", trial={**task, "repetition": 4})
+    found = document()["meta"]["sweep"]
+    assert {name: found[name] for name in task} == {**task, "named_configs": ["fast"]}
+    assert found["repetition"] == 4
 
 
 def test_the_process_is_left_as_it_was_found(run_one, monkeypatch, tmp_path):
