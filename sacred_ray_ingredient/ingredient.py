@@ -189,15 +189,6 @@ def attach(outer: Experiment, inner: Experiment, main: bool = True) -> Experimen
     outer.ingredients = list(outer.ingredients)
     outer.ingredients += [entry for entry in needed if entry not in outer.ingredients]
     _register(outer, inner)
-
-    @outer.command(unobserved=True)
-    def preview(_run: Run) -> None:
-        """Show the trials that a sweep would have, without running any."""
-        from sacred_ray_ingredient.plan import OuterRequest, make_plan
-        from sacred_ray_ingredient.preview import preview as preview_of
-
-        sys.stdout.write(preview_of(make_plan(outer, inner, OuterRequest.of_run(_run))) + "\n")
-
     if main:
 
         @outer.main
@@ -207,7 +198,18 @@ def attach(outer: Experiment, inner: Experiment, main: bool = True) -> Experimen
 
         outer.sweep_command = sweep
     outer.run_commandline = types.MethodType(run_commandline, outer)
+    _add_preview(outer, inner)
     return outer
+
+
+def _add_preview(outer: Experiment, inner: Experiment) -> None:
+    @outer.command(unobserved=True)
+    def preview(_run: Run) -> None:
+        """Show the trials that a sweep would have, without running any."""
+        from sacred_ray_ingredient.plan import OuterRequest, make_plan
+        from sacred_ray_ingredient.preview import preview as preview_of
+
+        sys.stdout.write(preview_of(make_plan(outer, inner, OuterRequest.of_run(_run))) + "\n")
 
 
 def _register(outer: Experiment, inner: Experiment) -> None:

@@ -201,11 +201,7 @@ def make_plan(outer: Experiment, inner: Experiment, request: OuterRequest) -> Sw
     mistakes += found
     if not mistakes:
         mistakes += _search_mistakes(inner, settings, sampling, searcher, scheduler)
-    reference = None
-    try:
-        reference = reference_to(inner)
-    except InnerImportError as error:
-        mistakes.append(str(error))
+    reference = _reference(inner, mistakes)
     if mistakes or reference is None:
         raise ConfigMistakes(mistakes)
     plan = SweepPlan(
@@ -223,6 +219,14 @@ def make_plan(outer: Experiment, inner: Experiment, request: OuterRequest) -> Sw
     )
     _try_first_points(plan)
     return plan
+
+
+def _reference(inner: Experiment, mistakes: list[str]) -> InnerReference | None:
+    try:
+        return reference_to(inner)
+    except InnerImportError as error:
+        mistakes.append(str(error))
+    return None
 
 
 def _make_sampling(

@@ -62,7 +62,7 @@ class _Point:
 
     def assign(self, entry: Entry, value: Any) -> None:
         parts = value if len(entry.paths) > 1 else [value]
-        # Copied, as the same list stands in the sampler.
+        # Searchers suggest NumPy's values, which conditions would not take for plain ones.
         self.values.update(zip(entry.paths, map(plain, parts), strict=True))
 
     def at_grid(self, entry: Entry, value: Any, grid: str) -> _Point:

@@ -7,7 +7,6 @@ import logging
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
 from ray import tune
@@ -19,9 +18,8 @@ from ray.tune.stopper import Stopper
 
 from sacred_ray_ingredient.engines.base import EngineJob, TrialListener
 from sacred_ray_ingredient.engines.endings import Endings
-from sacred_ray_ingredient.engines.make_searcher import SearchJob, make_searcher
 from sacred_ray_ingredient.engines.tune_scheduler import make_scheduler
-from sacred_ray_ingredient.engines.tune_search import ResolvingGenerator, SearchingGenerator
+from sacred_ray_ingredient.engines.tune_search import make_generator
 from sacred_ray_ingredient.engines.tune_worker import make_trainable
 from sacred_ray_ingredient.errors import SweepFailed
 from sacred_ray_ingredient.metrics import report_name, reported_metrics
@@ -56,7 +54,7 @@ class TuneEngine:
                     name=f"{job.sweep.sweep_id}-{job.first_index}",
                     config={},
                     num_samples=job.total,
-                    search_alg=_make_generator(job),
+                    search_alg=make_generator(job),
                     scheduler=make_scheduler(job, endings),
                     resources_per_trial=dict(settings.resources_per_trial),
                     max_failures=settings.max_failures,
@@ -74,30 +72,6 @@ class TuneEngine:
                 raise SweepFailed(f"Ray Tune ended the search: {sentence}") from error
             finally:
                 endings.clear()
-
-
-def _make_generator(job: EngineJob) -> ResolvingGenerator | SearchingGenerator:
-    most = job.settings.max_concurrent_trials or 0
-    if job.searcher is None:
-        samples = (
-            replace(sample, configuration=job.first_configuration + sample.configuration)
-            for sample in job.sampling.samples()
-        )
-        return ResolvingGenerator(samples, job.total, job.resolver, most, job.first_index)
-    search = SearchJob(
-        dimensions=job.sampling.dimensions(),
-        metrics=[report_name(metric) for metric in job.settings.metrics],
-        modes=job.settings.modes,
-        seed=job.sampling.seed,
-        num_samples=job.sampling.num_samples,
-        max_concurrent=most,
-        points_to_evaluate=job.settings.points_to_evaluate,
-        earlier=job.earlier,
-    )
-    searcher, encodings = make_searcher(job.searcher, search)
-    return SearchingGenerator(
-        searcher, encodings, job.sampling, job.resolver, most, job.settings.metrics
-    )
 
 
 class _StopByRule(Stopper):

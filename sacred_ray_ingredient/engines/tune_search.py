@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import ray
@@ -46,9 +46,11 @@ def make_generator(job: EngineJob) -> SearchAlgorithm:
     settings, sampling = job.settings, job.sampling
     most = settings.max_concurrent_trials or 0
     if job.searcher is None:
-        return ResolvingGenerator(
-            sampling.samples(), sampling.total(), job.resolver, most, job.first_index
+        samples = (
+            replace(sample, configuration=job.first_configuration + sample.configuration)
+            for sample in sampling.samples()
         )
+        return ResolvingGenerator(samples, sampling.total(), job.resolver, most, job.first_index)
     search = SearchJob(
         dimensions=sampling.dimensions(),
         metrics=[report_name(metric) for metric in settings.metrics],

@@ -21,7 +21,7 @@ def alternatives(raw):
 
 
 def mistake(raw):
-    sampler_or_none, mistakes = parse_named_configs(raw, unit_ex)
+    _, mistakes = parse_named_configs(raw, unit_ex)
     (sentence,) = mistakes
     return sentence
 

@@ -1,4 +1,4 @@
-"""What is searched by what: searchers, schedulers, repetitions, points, listed trials, conditions."""
+"""What chooses and ends trials: searchers, schedulers, repetitions, points, listed trials."""
 
 import pytest
 from sacred import Experiment

@@ -21,7 +21,11 @@ NAMES = sorted(
     if not module.name.endswith("__main__")
 )
 NEEDS_RAY = (
+    f"{package.__name__}.engines.endings",
+    f"{package.__name__}.engines.make_searcher",
+    f"{package.__name__}.engines.mended",
     f"{package.__name__}.engines.tune",
+    f"{package.__name__}.engines.tune_scheduler",
     f"{package.__name__}.engines.tune_search",
     f"{package.__name__}.engines.tune_worker",
 )

@@ -316,6 +316,8 @@ def test_a_suggestion_is_kept_as_plain_data():
     (sample,) = made.of_suggestion({"lr": np.float64(0.5), "a+b": np.array([3, 4])}, 0)
     assert sample.sampled == {"lr": 0.5, "a": 3, "b": 4}
     assert [type(value) for value in sample.sampled.values()] == [float, int, int]
+    made = sampling({"f": "choice([True, False])", "a": "1 if f is True"})
+    assert made.of_suggestion({"f": np.bool_(True)}, 0)[0].sampled == {"f": True, "a": 1}
 
 
 def test_a_suggestion_leaves_out_what_is_not_active():

@@ -205,6 +205,7 @@ def test_an_entry_may_be_called_eval():
         ("0.5 if x", [(0.5, "x")]),
         ("'a if b' if x == 'else'", [("a if b", "x == 'else'")]),
         ("'it''s' if x else \"'\"", [("its", "x"), ("'", None)]),
+        ("-1e999 if x", [(float("-inf"), "x")]),
         ("None if x else -2", [(None, "x"), (-2, None)]),
         ("{'k': [1]} if x else 1e999", [({"k": [1]}, "x"), (float("inf"), None)]),
         (
