@@ -3,14 +3,17 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
+SEARCHERS = optuna,hyperopt,nevergrad,bohb,bayesopt,zoopt
 
 .PHONY: demo test lint quick install clean-venv
 
 demo: $(VENV)/.demo
 	$(BIN)/python -m experiments.outer with hyperparameter_search
 
+# Most of a test is waiting for Ray to start; those that measure time run by themselves.
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadscope -m "not alone"
+	$(BIN)/python -m pytest -m alone
 
 lint: $(VENV)/.all
 	$(BIN)/ruff check .
@@ -30,7 +33,7 @@ $(VENV)/.demo: setup.cfg | $(BIN)/python
 	touch $@
 
 $(VENV)/.all: setup.cfg | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --editable ".[mongod,digits,test,lint]"
+	$(BIN)/python -m pip install --quiet --editable ".[mongod,digits,$(SEARCHERS),test,lint]"
 	touch $@ $(VENV)/.demo
 
 clean-venv:

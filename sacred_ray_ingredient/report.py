@@ -127,7 +127,7 @@ def _repeated_table(plan: SweepPlan, best: Sequence[Candidate], title: str) -> T
 
 def _evaluation(evaluated: GroupStatistics, metric: str) -> str:
     return (
-        f"On {evaluated.n} fresh seeds it has a mean {metric} of {as_text(evaluated.mean)} "
+        f"On {evaluated.n} fresh seed{'s' if evaluated.n > 1 else ''} it has a mean {metric} of {as_text(evaluated.mean)} "
         f"(std {_std(evaluated)}, 95 % interval {_interval(evaluated)})."
     )
 

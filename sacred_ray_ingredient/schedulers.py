@@ -178,8 +178,6 @@ def scheduler_mistakes(
 
 def _argument_mistakes(choice: Choice, source: str) -> list[str]:
     known = set(inspect.signature(scheduler_class(choice.name).__init__).parameters) - {"self"}
-    if choice.name == "bohb":  # takes what HyperBand takes, by keyword
-        known |= set(inspect.signature(scheduler_class("hyperband").__init__).parameters)
     offered = known - set(_NOT_TAKEN) - {"self", "args", "kwargs"}
     mistakes = []
     for name in choice.arguments:

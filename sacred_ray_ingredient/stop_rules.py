@@ -120,6 +120,11 @@ def _plateau_rule(value: Any, where: str) -> StopRule:
         number = given.get(name, 1)
         if isinstance(number, bool) or not isinstance(number, (int, float)):
             raise ConfigMistakes([f"{where}.{name} is {show(number)}; it must be a number."])
+        least = {"num_results": 1, "grace_period": 0}.get(name)
+        if least is not None and (not isinstance(number, int) or number < least):
+            raise ConfigMistakes(
+                [f"{where}.{name} is {show(number)}; it must be a whole number from {least}."]
+            )
     if ("metric_threshold" in given) != ("mode" in given) or given.get("mode", "min") not in (
         "min",
         "max",

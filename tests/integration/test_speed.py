@@ -6,7 +6,12 @@ from benchmarks.trials import measure, temporary_place
 
 TRIALS = 40
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.slow,
+    pytest.mark.alone,
+    pytest.mark.timeout(900),
+]
 
 
 def test_trials_cost_under_a_tenth_of_an_actor_each():

@@ -1,5 +1,6 @@
 """The example inner experiments are ordinary Sacred experiments and do what they say."""
 
+import shutil
 import subprocess
 import sys
 from collections import defaultdict
@@ -10,6 +11,8 @@ import pytest
 from sacred.observers import RunObserver
 
 from experiments.inner import ENVIRONMENTS, inner_ex
+from sacred_ray_ingredient.checkpoints import Keeper, set_keeper
+from sacred_ray_ingredient.plan import OuterRequest, make_plan
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -164,3 +167,57 @@ class TestDigits:
         assert images.min() == 0
         assert images.max() == 1
         assert len(np.unique(images, axis=0)) == len(images)
+
+
+class TestSoftmax:
+    @pytest.fixture
+    def softmax_ex(self, metrics, monkeypatch):
+        pytest.importorskip("sklearn")
+        from experiments.softmax import softmax_ex
+
+        monkeypatch.setattr(softmax_ex, "observers", [metrics])
+        yield softmax_ex
+        set_keeper(None)
+
+    def test_learns_and_logs_one_value_per_epoch(self, softmax_ex, metrics):
+        result = run(softmax_ex, seed=1, epochs=4, lr=0.5).result
+        assert metrics.steps == {"val_accuracy": [1, 2, 3, 4]}
+        assert metrics.values["val_accuracy"][-1] == result > 0.9
+
+    def test_the_same_seed_gives_the_same_training(self, softmax_ex):
+        results = [run(softmax_ex, seed=seed, epochs=1, lr=0.1).result for seed in (1, 1, 2)]
+        assert results[0] == results[1] != results[2]
+
+    def test_goes_on_from_a_checkpoint(self, softmax_ex, metrics, tmp_path):
+        saved = []
+
+        def keep(folder):
+            saved.append(shutil.copytree(folder, tmp_path / str(len(saved))))
+
+        set_keeper(Keeper(None, keep))
+        run(softmax_ex, seed=1, epochs=3)
+        assert len(saved) == 3
+        set_keeper(Keeper(saved[1], keep))
+        run(softmax_ex, seed=1, epochs=4)
+        assert metrics.steps["val_accuracy"] == [1, 2, 3, 3, 4]
+        first, third = metrics.values["val_accuracy"][0], metrics.values["val_accuracy"][3]
+        assert third > first
+
+    def test_has_nothing_left_to_do_after_its_last_epoch(self, softmax_ex, metrics, tmp_path):
+        folder = tmp_path / "saved"
+        set_keeper(Keeper(None, lambda path: shutil.copytree(path, folder, dirs_exist_ok=True)))
+        result = run(softmax_ex, seed=1, epochs=2).result
+        set_keeper(Keeper(folder, print))
+        assert run(softmax_ex, seed=1, epochs=2).result == result
+        assert metrics.steps["val_accuracy"] == [1, 2]
+
+    @pytest.mark.parametrize("name", ["asha", "hyperband", "bohb", "median", "pbt", "pb2"])
+    def test_each_search_can_be_run(self, softmax_ex, name):
+        if name == "bohb":
+            pytest.importorskip("hpbandster")
+        from experiments.softmax_search import softmax_search
+
+        outer_run = softmax_search._create_run("print_config", named_configs=[name])
+        plan = make_plan(softmax_search, softmax_ex, OuterRequest.of_run(outer_run))
+        assert plan.scheduler is not None
+        assert plan.total_trials == plan.settings.num_samples

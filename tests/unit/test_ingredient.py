@@ -7,7 +7,7 @@ from sacred import Experiment, Ingredient
 from unit_inner import unit_data, unit_ex
 
 from sacred_ray_ingredient.errors import ConfigMistakes
-from sacred_ray_ingredient.ingredient import attach, make_outer, ray_ingredient
+from sacred_ray_ingredient.ingredient import _as_text, attach, make_outer, ray_ingredient
 
 made_ex = make_outer("made_ex", unit_ex)
 
@@ -77,3 +77,45 @@ def test_filling_an_open_entry_is_no_warning(caplog):
     warnings = [record.getMessage() for record in caplog.records]
     assert [w for w in warnings if "search_space" in w or "colour" in w] == []
     assert [w for w in warnings if "optimizer.new" in w] != []
+
+
+class TestPreview:
+    """The command that shows the trials of a sweep."""
+
+    def test_shows_them_without_running_any(self, capsys):
+        updates = {"ray.search_space.base_lr": [1.0, 2.0], "ray.mongo.url": "mongodb://none.test"}
+        made_ex.run("preview", updates, options={"--capture": "no"})
+        shown = capsys.readouterr().out
+        assert shown.startswith("2 trials of unit_ex\n")
+        assert "  base_lr = 1.0\n" in shown
+
+    def test_finds_what_is_wrong(self):
+        with pytest.raises(ConfigMistakes, match=r"ray\.search_space\.bas_lr is not a parameter"):
+            made_ex.run("preview", {"ray.search_space.bas_lr": [1.0]})
+
+    def test_is_there_without_the_main_too(self):
+        outer = Experiment("by_hand", save_git_info=False)
+        assert "preview" in attach(outer, unit_ex, main=False).commands
+
+
+class TestStoredEntries:
+    """What the record has of entries that can hold Python objects."""
+
+    @staticmethod
+    def stop(trial_id, result):
+        return False
+
+    def stored(self, **entries):
+        return _as_text({"search_space": {}, "dependent": {}, "stop": None, **entries})
+
+    def test_are_text(self):
+        assert self.stored(search_space={"lr": [1, 2], "x+y": [[1, 2]]})["search_space"] == {
+            **{"lr": "grid_search([1, 2])", "x+y": "grid_search([[1, 2]])"}
+        }
+
+    def test_have_the_name_of_a_function(self):
+        assert self.stored(stop=self.stop)["stop"].endswith("TestStoredEntries.stop>")
+
+    def test_are_left_as_they_are_where_they_are_plain(self):
+        assert "stop" not in self.stored(stop={"loss": 1})
+        assert "stop" not in self.stored()

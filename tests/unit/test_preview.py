@@ -94,6 +94,17 @@ def test_of_a_searcher_random_points_are_shown():
     assert len(rows(text)) == 6
 
 
+def test_of_a_searcher_the_most_trials_are_counted_that_there_can_be():
+    pytest.importorskip("optuna")
+    space = {
+        "optimizer.name": "choice(['sgd', 'adam'])",
+        "base_lr": "[1.0, 2.0] if optimizer.name == 'sgd' else [3.0]",
+    }
+    text = preview_of({"search_space": space, "search_alg": "optuna", "num_samples": 6})
+    assert text.startswith("12 trials of unit_ex\n")
+    assert len(rows(text)) < 12
+
+
 def test_random_points_are_those_that_the_sweep_has():
     ray = {"search_space": {"base_lr": "uniform(0, 1)"}, "num_samples": 3}
     assert preview_of(ray) == preview_of(ray)

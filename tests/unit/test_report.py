@@ -184,7 +184,7 @@ class TestEvaluation:
 
     def test_of_one_trial_has_no_interval(self, plan, trials):
         report = final_report(plan, progress_of(trials, [outcome(3, 0.5)]), RecordTarget(None), 1)
-        assert "On 1 fresh seeds it has a mean loss of 0.5 (std -, 95 % interval -)." in report
+        assert "On 1 fresh seed it has a mean loss of 0.5 (std -, 95 % interval -)." in report
 
 
 def test_trials_that_were_ended_early_are_counted(plan, trials):

@@ -97,6 +97,11 @@ class TestPlateau:
         found = rule({"plateau": self.ARGUMENTS})
         assert not any(found.check("a", {"step": step}) for step in range(9))
 
+    def test_does_not_count_reports_without_the_metric(self):
+        found = rule({"plateau": self.ARGUMENTS})
+        results = [{"loss": 1.0}, {"gain": 1.0}, {"loss": 1.0}, {"gain": 1.0}, {"loss": 1.0}]
+        assert [found.check("a", result) for result in results] == [False] * 4 + [True]
+
     def test_can_be_the_metric_alone(self):
         found = rule({"plateau": "loss"})
         ends = [found.check("a", {"loss": 1.0}) for _ in range(4)]
@@ -128,6 +133,18 @@ class TestPlateau:
             (
                 {"metric": "loss", "num_results": "4"},
                 "ray.stop.plateau.num_results is '4'; it must be a number.",
+            ),
+            *(
+                (
+                    {"metric": "loss", name: number},
+                    f"ray.stop.plateau.{name} is {number}; it must be a whole number from {least}.",
+                )
+                for name, number, least in (
+                    ("num_results", 2.5, 1),
+                    ("num_results", 0, 1),
+                    ("grace_period", 2.5, 0),
+                    ("grace_period", -1, 0),
+                )
             ),
             (
                 {"metric": "loss", "std": True},

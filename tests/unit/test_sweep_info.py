@@ -113,9 +113,9 @@ def test_of_several_metrics_it_has_the_trials_that_no_other_one_beats():
 
 class TestEvaluation:
     def test_is_apart_from_the_search(self):
-        evaluated = [outcome(3, 5.0), outcome(4, 7.0)]
+        evaluated = [outcome(3, 0.0), outcome(4, 2.0)]
         found = info([outcome(0, 2.0)], evaluated, **SPACE, evaluate_best=2)
-        assert (found["evaluated"]["n"], found["evaluated"]["mean"]) == (2, 6.0)
+        assert (found["evaluated"]["n"], found["evaluated"]["mean"]) == (2, 1.0)
         assert found["evaluated"]["std"] == pytest.approx(2**0.5)
         assert found["best"]["trial_index"] == 0
 
