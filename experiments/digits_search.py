@@ -35,12 +35,12 @@ def hyperparameter_search():
 
 @digits_search.named_config
 def asha():
-    """Try forty points, and let only the better half go on after 1, 2, 4, 8 and 16 epochs."""
+    """Try sixty points, and let only the best quarter go on after 1, 4 and 16 epochs."""
     ray = {
         "search_space": SPACE,
         "metric": "val_accuracy",
-        "num_samples": 40,
-        "scheduler": {"name": "asha", "max_t": 20, "grace_period": 1, "reduction_factor": 2},
+        "num_samples": 60,
+        "scheduler": {"name": "asha", "max_t": 20, "grace_period": 1, "reduction_factor": 4},
     }
 
 

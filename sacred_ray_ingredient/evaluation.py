@@ -54,6 +54,11 @@ def evaluation_job(job: EngineJob, progress: SweepProgress) -> EngineJob | None:
     return replace(
         job,
         sampling=sampling,
+        # A seed that is computed from the parameters would be the same in all these trials.
+        resolver=replace(
+            job.resolver,
+            resolvers=[each for each in job.resolver.resolvers if each.path != "seed"],
+        ),
         searcher=None,
         scheduler=None,
         stop_rules=(),

@@ -126,8 +126,9 @@ def _repeated_table(plan: SweepPlan, best: Sequence[Candidate], title: str) -> T
 
 
 def _evaluation(evaluated: GroupStatistics, metric: str) -> str:
+    seeds = "seed" if evaluated.n == 1 else "seeds"
     return (
-        f"On {evaluated.n} fresh seed{'s' if evaluated.n > 1 else ''} it has a mean {metric} of {as_text(evaluated.mean)} "
+        f"On {evaluated.n} fresh {seeds} it has a mean {metric} of {as_text(evaluated.mean)} "
         f"(std {_std(evaluated)}, 95 % interval {_interval(evaluated)})."
     )
 

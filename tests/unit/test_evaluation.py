@@ -110,6 +110,13 @@ class TestTrials:
         assert not {5, 6} & {task.seed for task in tasks(evaluation)}
         assert evaluation.total == 3
 
+    def test_do_not_keep_a_seed_that_is_computed(self):
+        dependent = {"seed": "int(base_lr) + 1", "lr": "seed * 1.0"}
+        job = make_job(search_space={"base_lr": [1.0, 2.0]}, dependent=dependent)
+        found = tasks(evaluation_job(job, run_search(job, [1.0, 2.0])))
+        assert len({2, *(task.seed for task in found)}) == 4
+        assert [task.resolved for task in found] == [{"lr": float(task.seed)} for task in found]
+
     def test_follow_the_mean_over_repetitions(self):
         job = make_job(search_space={"base_lr": [1.0, 2.0]}, repeat=2)
         (first, *_) = tasks(evaluation_job(job, run_search(job, [0.0, 9.0, 3.0, 3.0])))
