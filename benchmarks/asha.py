@@ -1,9 +1,9 @@
 """What early stopping saves: ASHA against the full search.
 
 Both search the digits example, once for each outer seed: the full search trains forty samples for
-20 epochs each; ASHA begins with the same forty and twenty more, and ends most of them early. Compared
-are the best validation accuracy that was reached and the epochs that were trained, both read from
-the database.
+20 epochs each; ASHA begins with the same forty and twenty more, and ends most of them early.
+Compared are the best validation accuracy that was reached and the epochs that were trained, both
+read from the database.
 Run, from the root of the repository::
 
     python -m benchmarks.asha --seeds 5

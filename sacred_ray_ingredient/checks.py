@@ -16,9 +16,10 @@ from sacred_ray_ingredient.inner import (
     unknown_entries,
 )
 from sacred_ray_ingredient.nested import flatten, get_path
+from sacred_ray_ingredient.ordering import overlap
 from sacred_ray_ingredient.resolvers import Resolver
 from sacred_ray_ingredient.sampling import Sampling
-from sacred_ray_ingredient.search_space import Case, SearchSpace
+from sacred_ray_ingredient.search_space import Case
 from sacred_ray_ingredient.settings import SweepSettings
 from sacred_ray_ingredient.tasks import TASK_KEY
 from sacred_ray_ingredient.values import show
@@ -146,22 +147,38 @@ def inner_mistakes(request: InnerRequest, force: bool) -> tuple[list[str], dict[
         ], {}
     known = settable_names(inner, config)
     mistakes = [] if force else _unknown_parameters(request, known, config)
-    mistakes += [] if force else wrong_kinds(request.sampling.space, config)
-    space = request.sampling.space
-    sampled = set(space.paths()) - set(space.functions)
-    for resolver in request.resolvers:
-        if resolver.path in sampled:
-            path = resolver.path
-            mistakes.append(
-                f"ray.search_space.{path} and ray.dependent.{path} give the same parameter; "
-                "give one of them."
-            )
+    mistakes += [] if force else wrong_kinds(request.sampling, config)
+    mistakes += _given_twice(request)
     mistakes += [
         f"{source}: the name {TASK_KEY!r} is taken by this package."
         for source, path in request.parameters()
         if path.split(".")[0] == TASK_KEY
     ]
     return mistakes + _unknown_names_in_expressions(request, known, config), config
+
+
+def _given_twice(request: InnerRequest) -> list[str]:
+    """Find parameters that are computed and given too, or parts of such ones."""
+    functions = request.sampling.space.functions
+    given = [
+        (source, path)
+        for source, path in request.parameters()
+        if not source.startswith("ray.dependent.") and path not in functions
+    ]
+    mistakes = [
+        f"{source} and ray.dependent.{resolver.path} give the same parameter; give one of them."
+        for resolver in request.resolvers
+        for source, path in given
+        if overlap(path, resolver.path)
+    ]
+    sampling = request.sampling
+    chosen = sampling.repeat > 1 or sampling.seeds is not None or request.settings.evaluate_best
+    if chosen and any(resolver.path == "seed" for resolver in request.resolvers):
+        mistakes.append(
+            "ray.dependent.seed computes the seed, which ray.repeat, ray.seeds and "
+            "ray.evaluate_best choose for each repetition; give one of them."
+        )
+    return mistakes
 
 
 def _unknown_parameters(
@@ -202,13 +219,13 @@ def _unknown_names_in_expressions(
     return mistakes
 
 
-def wrong_kinds(space: SearchSpace, config: Mapping[str, Any]) -> list[str]:
+def wrong_kinds(sampling: Sampling, config: Mapping[str, Any]) -> list[str]:
     """Find values of another kind than the inner experiment's own: text for a number, say.
 
     Parameters
     ----------
-    space
-        The search space.
+    sampling
+        What is sampled.
     config
         The inner experiment's configuration without the search.
 
@@ -218,20 +235,30 @@ def wrong_kinds(space: SearchSpace, config: Mapping[str, Any]) -> list[str]:
         A sentence for the first such value of each parameter.
     """
     mistakes = []
-    for entry in space.entries.values():
+    for source, path, values in _given_values(sampling):
+        own = get_path(config, path, None)
+        wrong = [value for value in values if {_kind(own), _kind(value)} in _DIFFERENT]
+        if wrong:
+            mistakes.append(
+                f"{source} gives {show(wrong[0])}, {_kind(wrong[0])}, where the inner experiment "
+                f"has {show(own)}, {_kind(own)}; give values of its kind, or -f if it takes others."
+            )
+    return mistakes
+
+
+def _given_values(sampling: Sampling) -> Iterator[tuple[str, str, Sequence[Any]]]:
+    """Yield where values are given, the parameter that gets them, and the values."""
+    for entry in sampling.space.entries.values():
         for case in entry.cases:
             values = _possible_values(case)
             for position, path in enumerate(entry.paths):
-                own = _kind(get_path(config, path, None))
                 parts = [value if len(entry.paths) == 1 else value[position] for value in values]
-                wrong = [part for part in parts if {own, _kind(part)} in _DIFFERENT]
-                if wrong:
-                    mistakes.append(
-                        f"ray.search_space.{path} gives {show(wrong[0])}, {_kind(wrong[0])}, where "
-                        f"the inner experiment has {show(get_path(config, path, None))}, {own}; "
-                        "give values of its kind, or -f if it takes others."
-                    )
-    return mistakes
+                yield f"ray.search_space.{path}", path, parts
+    if sampling.envs:
+        yield "ray.envs", sampling.env_key, sampling.envs
+    for number, trial in enumerate(sampling.trials):
+        for path, value in flatten(trial["config_updates"]).items():
+            yield f"ray.trials[{number}].config_updates.{path}", path, [value]
 
 
 _DIFFERENT = ({"a number", "text"}, {"a number", "a list"}, {"a list", "text"})

@@ -18,10 +18,10 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sacred import Experiment
-from sacred.config import load_config_file
 from sacred.run import Run
 from sacred.utils import ConfigAddedError, SacredError, ensure_wellformed_argv
 
+from sacred_ray_ingredient.config_files import read_config_file
 from sacred_ray_ingredient.errors import (
     ConfigMistakes,
     SacredRayError,
@@ -41,7 +41,6 @@ from sacred_ray_ingredient.tune_files import with_tune_files
 _CTRL_C = 130
 # How Sacred begins its complaint about a dotted key within a dictionary.
 _SACREDS_KEY_ERROR = "Invalid key"
-_CODE_IN_FILES = (".pickle", ".pkl")
 
 
 def run_commandline(outer: Experiment, argv: str | Sequence[str] | None = None) -> Run | None:
@@ -120,9 +119,10 @@ def _check_request(
     """Find what Sacred would answer with a stack trace."""
     outer.complete_named_configs()
     known = sorted({name for name, _ in outer.gather_named_configs()})
-    mistakes = []
+    mistakes: list[str] = []
     for name in named_configs:
         if os.path.isfile(name):
+            # Sacred would run code that stands in it, so it is read here before.
             mistakes += _config_file_mistakes(name)
         elif name not in known:
             mistakes.append(
@@ -165,20 +165,12 @@ def _computed_config(
         ) from error
 
 
-def _config_file_mistakes(name: str) -> list[str]:
-    if name.endswith(_CODE_IN_FILES):
-        return [
-            f"The config file {name!r} is a pickle, which can run code when it is read; write "
-            "YAML or JSON."
-        ]
+def _config_file_mistakes(name: str) -> Sequence[str]:
     try:
-        content = load_config_file(name)
-    except Exception as error:  # whatever the parser of the format raises
-        reason = " ".join(str(error).split())
-        return [f"The config file {name!r} cannot be read: {type(error).__name__}: {reason}."]
-    if not isinstance(content, dict):
-        return [f"The config file {name!r} holds {content!r}; it must hold a mapping of entries."]
-    return []
+        read_config_file(name)
+    except ConfigMistakes as error:
+        return error.mistakes
+    return ()
 
 
 def _explained(

@@ -1,9 +1,12 @@
-"""Random draws in expressions of dependent parameters, seeded by the trial."""
+"""Random draws in expressions of dependent parameters, the same in each repetition of a trial."""
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import hashlib
 import operator
+from collections.abc import Iterator
 from typing import Any
 
 from sacred_ray_ingredient.errors import ResolverError
@@ -16,23 +19,45 @@ DRAWS = (
 )
 
 
-class TrialDraws:
-    """What one evaluation of one dependent parameter draws.
+_configuration_seed: contextvars.ContextVar[int | None] = contextvars.ContextVar(
+    "configuration_seed", default=None
+)
 
-    A draw depends on the seed of the trial, on the parameter and on how many were drawn before
-    in the same evaluation: computed again the parameter gets the same numbers, and a further
-    dependent parameter changes those of no other.
+
+@contextlib.contextmanager
+def drawing_for(seed: int) -> Iterator[None]:
+    """Let the trials of one configuration draw alike, whatever their own seeds are.
 
     Parameters
     ----------
     seed
-        Seed of the trial.
+        Of the configuration; used instead of that of the trial.
+    """
+    token = _configuration_seed.set(seed)
+    try:
+        yield
+    finally:
+        _configuration_seed.reset(token)
+
+
+class TrialDraws:
+    """What one evaluation of one dependent parameter draws.
+
+    A draw depends on the seed of the configuration, on the parameter and on how many were drawn
+    before in the same evaluation: computed again the parameter gets the same numbers, and a
+    further dependent parameter changes those of no other.
+
+    Parameters
+    ----------
+    seed
+        Seed of the trial, for what is computed outside of `drawing_for`.
     path
         Dotted path of the parameter.
     """
 
     def __init__(self, seed: Any, path: str) -> None:
-        self._seed = seed
+        own = _configuration_seed.get()
+        self._seed = seed if own is None else own
         self._path = path
         self._drawn = 0
 

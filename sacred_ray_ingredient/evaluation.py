@@ -38,7 +38,8 @@ def evaluation_job(job: EngineJob, progress: SweepProgress) -> EngineJob | None:
     if not job.settings.evaluate_best or not found:
         return None
     best = found[0].trial
-    # Without its seed, which had a part in the choice. Dependent parameters are computed anew.
+    # Without its seed, which had a part in the choice. Dependent parameters are computed again,
+    # and draw as before, since the configuration has its number.
     sampled = {path: value for path, value in flatten(best.sampled).items() if path != "seed"}
     listed = {"named_configs": tuple(best.named_configs), "config_updates": unflatten(sampled)}
     first_index = max(outcome.index for outcome in progress.searched) + 1
@@ -54,11 +55,6 @@ def evaluation_job(job: EngineJob, progress: SweepProgress) -> EngineJob | None:
     return replace(
         job,
         sampling=sampling,
-        # A seed that is computed from the parameters would be the same in all these trials.
-        resolver=replace(
-            job.resolver,
-            resolvers=[each for each in job.resolver.resolvers if each.path != "seed"],
-        ),
         searcher=None,
         scheduler=None,
         stop_rules=(),

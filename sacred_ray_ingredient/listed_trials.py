@@ -7,10 +7,16 @@ from typing import Any
 
 from sacred import Experiment
 
-from sacred_ray_ingredient.errors import did_you_mean
+from sacred_ray_ingredient.config_files import flat_updates
+from sacred_ray_ingredient.errors import ConfigMistakes, did_you_mean
 from sacred_ray_ingredient.inner import ingredients_of
-from sacred_ray_ingredient.nested import flat_entries, unflatten
-from sacred_ray_ingredient.samplers import Sampler
+from sacred_ray_ingredient.nested import unflatten
+from sacred_ray_ingredient.samplers import (
+    Sampler,
+    is_sampler_data,
+    read_domain,
+    read_sampler_text,
+)
 from sacred_ray_ingredient.search_space import parse_search_space
 from sacred_ray_ingredient.values import plain, show
 
@@ -94,7 +100,11 @@ def as_outer_names(inner: Experiment, names: Sequence[str]) -> list[str]:
 
 
 def parse_trials(
-    raw: Sequence[Mapping[str, Any]], inner: Experiment, source: str = "ray.trials"
+    raw: Sequence[Mapping[str, Any]],
+    inner: Experiment,
+    source: str = "ray.trials",
+    *,
+    seeds_are_chosen: bool = False,
 ) -> tuple[tuple[Mapping[str, Any], ...], list[str]]:
     """Read the trials that are given one by one.
 
@@ -106,6 +116,8 @@ def parse_trials(
         The inner experiment.
     source
         Config path of it, for the sentences.
+    seeds_are_chosen
+        Whether ``ray.seeds`` or ``ray.repeat`` gives the seeds, so that a trial cannot.
 
     Returns
     -------
@@ -121,11 +133,40 @@ def parse_trials(
                 hint = did_you_mean(str(name), _PARTS) or "; it has named_configs, config_updates"
                 mistakes.append(f"{where} has {name!r}, which is no part of a trial{hint}.")
         names, wrong_names = _read_names(entry.get("named_configs") or [], inner, where)
-        updates = entry.get("config_updates") or {}
-        if not isinstance(updates, Mapping):
-            mistakes.append(f"{where}.config_updates is {show(updates)}; it must be a mapping.")
-            updates = {}
-        flat, wrong_updates = flat_entries(updates, f"{where}.config_updates")
+        updates, wrong_updates = _read_updates(
+            entry.get("config_updates") or {}, f"{where}.config_updates"
+        )
         mistakes += wrong_names + wrong_updates
-        trials.append({"named_configs": names, "config_updates": unflatten(plain(flat))})
+        if seeds_are_chosen and "seed" in updates:
+            mistakes.append(
+                f"{where}.config_updates.seed is {show(updates['seed'])}, but ray.seeds or "
+                "ray.repeat chooses the seeds; give one of them."
+            )
+        trials.append({"named_configs": names, "config_updates": unflatten(plain(updates))})
     return tuple(trials), mistakes
+
+
+def _read_updates(raw: Any, where: str) -> tuple[dict[str, Any], list[str]]:
+    if not isinstance(raw, Mapping):
+        return {}, [f"{where} is {show(raw)}; it must be a mapping."]
+    flat, mistakes = flat_updates(raw, where, is_sampler_data)
+    mistakes += [
+        f"{where}.{path} is {show(value)}, which reads as a sampler; ray.trials lists values, and "
+        "samplers belong in ray.search_space. If the text itself is meant, set it in a named "
+        "config of the inner experiment."
+        for path, value in flat.items()
+        if _is_sampler(value, f"{where}.{path}")
+    ]
+    if flat.get("seed", 0) is None:  # as without it, the sweep gives one
+        del flat["seed"]
+    return flat, mistakes
+
+
+def _is_sampler(value: Any, where: str) -> bool:
+    """Tell whether a value is, or is to be, a sampler."""
+    try:
+        if isinstance(value, str):
+            return read_sampler_text(value, where) is not None
+        return is_sampler_data(value) or read_domain(value, where) is not None
+    except ConfigMistakes:
+        return True

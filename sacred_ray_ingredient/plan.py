@@ -5,13 +5,12 @@ from __future__ import annotations
 import itertools
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from sacred import Experiment
 from sacred.run import Run
 
-from sacred_ray_ingredient.checkpoints import has_checkpoints
 from sacred_ray_ingredient.checks import InnerRequest, inner_mistakes, missing_content
 from sacred_ray_ingredient.choices import Choice
 from sacred_ray_ingredient.errors import ConfigMistakes, InnerImportError, ResolverError
@@ -23,21 +22,16 @@ from sacred_ray_ingredient.inner import (
     has_own_named_configs,
     reference_to,
 )
-from sacred_ray_ingredient.listed_trials import as_outer_names, parse_named_configs, parse_trials
+from sacred_ray_ingredient.listed_trials import as_outer_names
 from sacred_ray_ingredient.mongo.sources import config_mistakes
 from sacred_ray_ingredient.nested import flatten, merge
-from sacred_ray_ingredient.points import point_values, points_mistakes
 from sacred_ray_ingredient.resolved_config import TrialResolver
-from sacred_ray_ingredient.resolvers import Resolver, parse_dependent
-from sacred_ray_ingredient.samplers import Sampler
+from sacred_ray_ingredient.resolvers import Resolver
 from sacred_ray_ingredient.sampling import NAMED_CONFIGS, Sampling
-from sacred_ray_ingredient.schedulers import parse_scheduler, scheduler_mistakes
-from sacred_ray_ingredient.search_space import SearchSpace, parse_search_space
-from sacred_ray_ingredient.searcher_checks import searcher_mistakes
-from sacred_ray_ingredient.searchers import parse_search_alg
-from sacred_ray_ingredient.seeds import seed_values
-from sacred_ray_ingredient.settings import RANDOM_SEARCH_SAMPLES, SweepSettings, read_settings
-from sacred_ray_ingredient.stop_rules import StopRule, parse_stop
+from sacred_ray_ingredient.search_request import read_search, search_mistakes
+from sacred_ray_ingredient.search_space import SearchSpace
+from sacred_ray_ingredient.settings import SweepSettings, read_settings
+from sacred_ray_ingredient.stop_rules import StopRule
 
 # As many points are tried with the resolvers before the first trial.
 _TRIED_POINTS = 1000
@@ -183,24 +177,20 @@ def make_plan(outer: Experiment, inner: Experiment, request: OuterRequest) -> Sw
     """
     settings, mistakes = read_settings(request.config["ray"])
     mistakes += config_mistakes(settings.mongo)
-    updates = collect_updates(outer, inner, request.config_updates, request.named_configs)
-    space, wrong = parse_search_space(settings.search_space)
-    resolvers, wrong_resolvers = parse_dependent(settings.dependent, space.functions)
-    searcher, wrong_searcher = parse_search_alg(settings.search_alg)
-    scheduler, wrong_scheduler = parse_scheduler(settings.scheduler)
-    stop_rules, wrong_rules = parse_stop(settings.stop)
-    mistakes += wrong + wrong_resolvers + wrong_searcher + wrong_scheduler + wrong_rules
-    sampling, wrong_sampling = _make_sampling(inner, request, settings, space, searcher is not None)
-    mistakes += wrong_sampling
+    names = request.named_configs
+    updates = collect_updates(outer, inner, request.config_updates, names)
+    search, wrong = read_search(inner, settings, request.config.get("seed", 0))
+    mistakes += wrong
     if not mistakes:  # what is wrong may be the very content that seems to be missing
         mistakes += missing_content(
-            outer, inner, settings, sampling, resolvers, request.named_configs
+            outer, inner, settings, search.sampling, search.resolvers, names
         )
-    asked = InnerRequest(inner, updates, sampling, resolvers, settings)
+    asked = InnerRequest(inner, updates, search.sampling, search.resolvers, settings)
     found, fixed = inner_mistakes(asked, request.force)
     mistakes += found
     if not mistakes:
-        mistakes += _search_mistakes(inner, settings, sampling, searcher, scheduler)
+        search = search.on(fixed, settings)
+        mistakes += search_mistakes(inner, settings, search)
     reference = _reference(inner, mistakes)
     if mistakes or reference is None:
         raise ConfigMistakes(mistakes)
@@ -211,11 +201,11 @@ def make_plan(outer: Experiment, inner: Experiment, request: OuterRequest) -> Sw
         reference=reference,
         updates_of=_updates_of(outer, inner, request, updates),
         settings=settings,
-        sampling=replace(sampling, fixed=fixed, points=_first_points(settings, sampling)),
-        resolvers=resolvers,
-        searcher=searcher,
-        scheduler=scheduler,
-        stop_rules=stop_rules,
+        sampling=search.sampling,
+        resolvers=search.resolvers,
+        searcher=search.searcher,
+        scheduler=search.scheduler,
+        stop_rules=search.stop_rules,
     )
     _try_first_points(plan)
     return plan
@@ -227,90 +217,6 @@ def _reference(inner: Experiment, mistakes: list[str]) -> InnerReference | None:
     except InnerImportError as error:
         mistakes.append(str(error))
     return None
-
-
-def _make_sampling(
-    inner: Experiment,
-    request: OuterRequest,
-    settings: SweepSettings,
-    space: SearchSpace,
-    has_searcher: bool,
-) -> tuple[Sampling, list[str]]:
-    """Put together what is sampled."""
-    named_configs, mistakes = parse_named_configs(settings.named_configs, inner)
-    trials, wrong_trials = parse_trials(settings.trials, inner)
-    mistakes += wrong_trials
-    outer_seed = request.config.get("seed", 0)
-    if not isinstance(outer_seed, int) or outer_seed < 0:
-        mistakes.append(f"seed is {outer_seed!r}; it must be a whole number from 0.")
-        outer_seed = 0
-    own_grids = {"ray.envs": settings.env_key} if settings.envs else {}
-    if settings.seeds is not None:
-        own_grids["ray.seeds"] = "seed"
-    elif settings.repeat > 1:
-        own_grids["ray.repeat"] = "seed"
-    for source, path in own_grids.items():
-        if path in space.paths():
-            mistakes.append(
-                f"{path!r} is given twice: by {source} and by ray.search_space.{path}; "
-                "give one of them."
-            )
-    is_random = has_searcher or space.dimensions() or _is_drawn(named_configs)
-    seeds = settings.seeds
-    sampling = Sampling(
-        space=space,
-        num_samples=settings.num_samples or (RANDOM_SEARCH_SAMPLES if is_random else 1),
-        seed=outer_seed,
-        envs=tuple(settings.envs),
-        env_key=settings.env_key,
-        seeds=None if seeds is None else tuple(seed_values(seeds, outer_seed)),
-        repeat=settings.repeat,
-        named_configs=named_configs,
-        trials=trials,
-    )
-    return sampling, mistakes
-
-
-def _first_points(settings: SweepSettings, sampling: Sampling) -> tuple[Mapping[str, Any], ...]:
-    dimensions = sampling.dimensions()
-    points = settings.points_to_evaluate
-    return tuple(point_values(point, dimensions)[0] for point in points)
-
-
-def _is_drawn(named_configs: Sampler | None) -> bool:
-    return named_configs is not None and not named_configs.is_grid
-
-
-def _search_mistakes(
-    inner: Experiment,
-    settings: SweepSettings,
-    sampling: Sampling,
-    searcher: Choice | None,
-    scheduler: Choice | None,
-) -> list[str]:
-    """Find what does not go together with the searcher or the scheduler."""
-    dimensions = sampling.dimensions()
-    one_by_one = replace(sampling, num_samples=1)
-    mistakes = searcher_mistakes(
-        searcher,
-        dimensions,
-        settings.metrics,
-        repeats_or_grid=one_by_one.total(suggested=True) > 1,
-        scheduler=None if scheduler is None else scheduler.name,
-        warm_start=settings.warm_start is not None,
-    )
-    others = set(sampling.space.paths()) - set(dimensions)
-    mistakes += points_mistakes(settings.points_to_evaluate, dimensions, others)
-    if len(settings.points_to_evaluate) > sampling.num_samples:
-        mistakes.append(
-            f"ray.points_to_evaluate has {len(settings.points_to_evaluate)} points, but "
-            f"ray.num_samples is {sampling.num_samples}; give as many samples at least."
-        )
-    if scheduler is not None:
-        mistakes += scheduler_mistakes(
-            scheduler, settings.metrics[0], sampling.space, has_checkpoints(inner)
-        )
-    return mistakes
 
 
 def _updates_of(
@@ -331,15 +237,23 @@ def _updates_of(
 
 def _try_first_points(plan: SweepPlan) -> None:
     """Complete the first points of the space, so that no trial is lost to an expression."""
-    if not plan.resolvers and plan.sampling.named_configs is None and not plan.sampling.trials:
+    sampling = plan.sampling
+    has_conditions = any(entry.has_conditions for entry in sampling.space.entries.values())
+    is_computed = plan.resolvers or has_conditions or sampling.named_configs is not None
+    if not is_computed and not sampling.trials:
         return
     resolver = plan.trial_resolver
     mistakes: dict[str, None] = {}
     samples = itertools.islice(plan.sampling.samples(), _TRIED_POINTS)
-    for index, sample in enumerate(samples):
+    index = 0
+    while True:
         try:
+            sample = next(samples)
             resolver.complete(index, sample)
+        except StopIteration:
+            break
         except ResolverError as error:
             mistakes[str(error)] = None
+        index += 1
     if mistakes:
         raise ConfigMistakes(list(mistakes))

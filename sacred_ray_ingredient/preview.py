@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections import deque
 from collections.abc import Iterator
 
 from rich.table import Table
@@ -14,6 +13,8 @@ from sacred_ray_ingredient.report import as_text, table_text
 from sacred_ray_ingredient.tasks import TrialTask
 
 _SHOWN = 10
+# Configurations that are gone through where their number cannot be known otherwise.
+_MOST_COUNTED = 100_000
 
 
 def preview(plan: SweepPlan) -> str:
@@ -26,11 +27,17 @@ def preview(plan: SweepPlan) -> str:
     """
     settings = plan.settings
     resolver = plan.trial_resolver
-    numbered = enumerate(plan.sampling.samples())
-    first = list(itertools.islice(numbered, _SHOWN))
-    last = deque(numbered, maxlen=_SHOWN)
-    count = last[-1][0] + 1 if last else len(first)
-    lines = [f"{count if plan.searcher is None else plan.total_trials} trials of {plan.inner.path}"]
+    sampling = plan.sampling
+    count = sampling.total_within(_MOST_COUNTED)
+    first = list(enumerate(itertools.islice(sampling.samples(), _SHOWN)))
+    last = [] if count is None else sampling.last(_SHOWN, count)
+    last = [numbered for numbered in last if numbered[0] >= _SHOWN]
+    if plan.searcher is None and count is not None:
+        lines = [f"{count} trials of {plan.inner.path}"]
+    elif plan.searcher is not None:
+        lines = [f"{plan.total_trials} trials of {plan.inner.path}"]
+    else:
+        lines = [f"At most {sampling.total(suggested=True)} trials of {plan.inner.path}"]
     lines += [f"Searcher: {plan.searcher.text() if plan.searcher else 'random and grid search'}"]
     lines += [f"Scheduler: {plan.scheduler.text() if plan.scheduler else 'FIFO'}"]
     lines += [f"Stop rule: {rule.text}" for rule in plan.stop_rules]
@@ -42,6 +49,11 @@ def preview(plan: SweepPlan) -> str:
         )
     tasks = [resolver.complete(index, sample) for index, sample in (*first, *last)]
     lines.append(table_text(_table(plan, tasks, gap_before=None if not last else last[0][0])))
+    if count is None:
+        lines.append(
+            f"These are the first {len(first)}: as grids are under conditions, there is no telling "
+            "how many there are before they are drawn."
+        )
     changed = flatten(tasks[0].config_updates())
     lines.append("The first trial changes of the inner experiment's configuration:")
     lines += [f"  {name} = {value!r}" for name, value in sorted(changed.items())]

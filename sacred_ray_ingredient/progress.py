@@ -153,9 +153,10 @@ class SweepProgress:
             outcome.run_id = closed[-1] if outcome.run_id is None else outcome.run_id
             return
         recorded = recorded_statuses(runs, self._sweep_id, outcome.index)
-        outcome.run_id, outcome.status = recorded.get(
-            (outcome.index, outcome.attempt), (outcome.run_id, outcome.status)
-        )
+        run_id, status = recorded.get((outcome.index, outcome.attempt), (None, outcome.status))
+        if status != outcome.status:
+            outcome.run_id, outcome.status = run_id, status
+            outcome.error = f"the worker process ended itself with the trial {status}"
 
     def trial_finished(self, outcome: TrialOutcome) -> None:
         """Keep and tell an attempt that came to its end."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sacred_ray_ingredient.draws import drawing_for
 from sacred_ray_ingredient.errors import ResolverError
 from sacred_ray_ingredient.nested import get_path, has_path, merge, set_path
 from sacred_ray_ingredient.resolvers import Resolver
@@ -69,7 +70,9 @@ class TrialResolver:
             seed = updates_of(sampled).get("seed")
         if seed is None:
             seed = derive_seed(self.outer_seed, index)
-        with _seeded(seed):
+        # Repetitions differ by their seed alone, not by what dependent parameters draw.
+        draw_seed = derive_seed(self.outer_seed, sample.configuration)
+        with drawing_for(draw_seed), _seeded(draw_seed):
             resolved = self._resolve(merge({"seed": seed}, sampled), updates_of)
         seed = resolved.get("seed", seed)
         return TrialTask(

@@ -8,7 +8,6 @@ scheduler changed the config.
 from __future__ import annotations
 
 import functools
-import graphlib
 import importlib
 import inspect
 import re
@@ -21,6 +20,7 @@ from sacred_ray_ingredient.draws import TrialDraws
 from sacred_ray_ingredient.errors import ConfigMistakes, ResolverError, did_you_mean
 from sacred_ray_ingredient.expressions import Expression
 from sacred_ray_ingredient.nested import flat_entries
+from sacred_ray_ingredient.ordering import in_order, overlap, without_cycles
 from sacred_ray_ingredient.values import plain, show
 
 _REFERENCE = re.compile(r"\s*([A-Za-z_][\w.]*):([A-Za-z_][\w.]*)\s*")
@@ -139,7 +139,7 @@ def parse_dependent(
             f"{source}.{other} is computed by tune.sample_from in the search space too ({path}); "
             "keep one of them."
             for other in flat
-            if _overlap(path, other)
+            if overlap(path, other)
         ]
     resolvers = []
     for path, value in {**flat, **(functions or {})}.items():
@@ -163,12 +163,12 @@ def _read_resolver(path: str, value: Any, where: str) -> Resolver:
                 f"'module:function', or give the constant as an update of the inner experiment."
             ]
         )
-    if _REFERENCE.fullmatch(value):
-        return _function_resolver(path, value.strip(), _import(value, where), where)
+    if is_reference(value):
+        return _function_resolver(path, value.strip(), import_reference(value, where), where)
     expression = Expression.parse(value, where, draws=True)
     wrong = f"{where} is {show(value)}"
     _check_reads(path, expression.names, wrong)
-    if expression.draws and _overlap("seed", path):
+    if expression.draws and overlap("seed", path):
         raise ConfigMistakes([f"{wrong}, but what is drawn depends on the seed; draw another."])
     reads = expression.names | ({"seed"} if expression.draws else set())
     return Resolver(path, value, reads, functools.partial(_evaluate, expression, path))
@@ -180,7 +180,7 @@ def _evaluate(expression: Expression, path: str, config: Mapping[str, Any]) -> A
 
 def _check_reads(path: str, names: Iterable[str], wrong: str) -> None:
     for name in sorted(names):
-        if _overlap(name, path):
+        if overlap(name, path):
             raise ConfigMistakes(
                 [f"{wrong}, which reads itself ({name}); it can only read other entries."]
             )
@@ -192,7 +192,26 @@ def reference_text(function: Any) -> str:
     return f"<{getattr(function, '__module__', None) or type(function).__module__}.{name}>"
 
 
-def _import(reference: str, where: str) -> Any:
+def is_reference(text: str) -> bool:
+    """Tell whether a text has the shape of ``module:function``."""
+    return _REFERENCE.fullmatch(text) is not None
+
+
+def import_reference(reference: str, where: str) -> Any:
+    """Import what a ``module:function`` names.
+
+    Parameters
+    ----------
+    reference
+        Text for which `is_reference` is true; the function may be within a class.
+    where
+        Config path that it comes from, for the sentences.
+
+    Raises
+    ------
+    ConfigMistakes
+        Where there is no such thing, or importing its module raises.
+    """
     module_name, _, names = reference.strip().partition(":")
     wrong = f"{where} is {show(reference)}"
     try:
@@ -243,7 +262,7 @@ def _function_resolver(path: str, text: str, function: Any, where: str) -> Resol
 
 def _declared_resolver(path: str, text: str, function: Any, wrong: str) -> Resolver:
     names = getattr(function, _READS)
-    signature = _signature(function)
+    signature = signature_of(function)
     if names is None:
         parameters = list(signature.parameters.values()) if signature is not None else []
         bad = [p for p in parameters if p.kind not in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
@@ -280,7 +299,7 @@ def _declared_resolver(path: str, text: str, function: Any, wrong: str) -> Resol
 
 def _takes_config(function: Callable[..., Any]) -> bool | None:
     """Tell whether a function takes the config (True), nothing (False) or something else (None)."""
-    signature = _signature(function)
+    signature = signature_of(function)
     if signature is None:
         # Those of one argument are the usual ones.
         return True
@@ -293,7 +312,8 @@ def _takes_config(function: Callable[..., Any]) -> bool | None:
     return None
 
 
-def _signature(function: Callable[..., Any]) -> inspect.Signature | None:
+def signature_of(function: Callable[..., Any]) -> inspect.Signature | None:
+    """Return the arguments of a function, None where it does not tell them."""
     try:
         return inspect.signature(function)
     except (ValueError, TypeError):
@@ -338,53 +358,28 @@ def _entry(config: Mapping[str, Any], name: str, where: str) -> Any:
     return found
 
 
-def _overlap(one: str, other: str) -> bool:
-    return one == other or one.startswith(f"{other}.") or other.startswith(f"{one}.")
-
-
 def _in_order(resolvers: Sequence[Resolver], source: str) -> tuple[tuple[Resolver, ...], list[str]]:
     by_path = {resolver.path: resolver for resolver in resolvers}
-    reads = {
-        path: {other for other in by_path if any(_overlap(name, other) for name in r.reads or ())}
-        for path, r in by_path.items()
-    }
-    cycles = []
-    while (cycle := _cycle(reads)) is not None:
-        cycles.append(
-            f"{source} has parameters that need each other: {' -> '.join(cycle)}; "
-            "one of them must not read the next."
-        )
-        reads = {path: read - set(cycle) for path, read in reads.items() if path not in cycle}
-    return tuple(by_path[path] for path in _sorted_paths(reads, by_path)), cycles
-
-
-def _cycle(reads: Mapping[str, set[str]]) -> list[str] | None:
-    try:
-        graphlib.TopologicalSorter(reads).prepare()
-    except graphlib.CycleError as error:
-        # It lists what is read before what reads it; "a -> b" shall say that a reads b.
-        found: list[str] = error.args[1]
-        return found[::-1]
-    return None
-
-
-def _sorted_paths(reads: Mapping[str, set[str]], by_path: Mapping[str, Resolver]) -> list[str]:
-    """Sort so that functions, which may read anything, come as late as they can."""
+    reads, cycles = without_cycles(
+        {
+            path: {
+                other for other in by_path if any(overlap(name, other) for name in r.reads or ())
+            }
+            for path, r in by_path.items()
+        }
+    )
+    mistakes = [
+        f"{source} has parameters that need each other: {' -> '.join(cycle)}; "
+        "one of them must not read the next."
+        for cycle in cycles
+    ]
     position = {path: index for index, path in enumerate(by_path)}
     awaited = set().union(*reads.values())
 
     def rank(path: str) -> tuple[bool, bool, bool, int]:
-        is_function, reads = not by_path[path].is_repeatable, by_path[path].reads
+        # Functions may read anything, so they come as late as they can.
+        is_function, names = not by_path[path].is_repeatable, by_path[path].reads
         last = is_function and path not in awaited
-        return (is_function, last, reads is None, position[path])
+        return (is_function, last, names is None, position[path])
 
-    sorter = graphlib.TopologicalSorter(reads)
-    sorter.prepare()
-    ready: list[str] = []
-    ordered: list[str] = []
-    while sorter.is_active():
-        ready = sorted([*ready, *sorter.get_ready()], key=rank)
-        path = ready.pop(0)
-        sorter.done(path)
-        ordered.append(path)
-    return ordered
+    return tuple(by_path[path] for path in in_order(reads, rank)), mistakes

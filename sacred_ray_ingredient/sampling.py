@@ -6,7 +6,7 @@ import functools
 import hashlib
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,8 @@ from sacred_ray_ingredient.values import plain
 NAMED_CONFIGS = "named_configs"
 # Chooses a value: from the name of a dimension, its sampler and the point of the grid.
 _Choose = Callable[[str, Sampler, str], Any]
+# Values by dotted path, and named configs.
+_Named = tuple[dict[str, Any], tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -121,14 +123,65 @@ class Sampling:
         ResolverError
             Where a condition cannot be computed.
         """
-        if self.trials:
-            yield from self._listed()
-            return
-        configuration = 0
-        for number in range(self.num_samples):
-            for point, names in self._points(functools.partial(self._draw, number)):
-                yield from self._repeated(point, names, configuration)
-                configuration += 1
+        points = map(_listed, self.trials) if self.trials else self._drawn_points()
+        for configuration, (point, names) in enumerate(points):
+            yield from self._repeated(point, names, configuration)
+
+    def last(self, count: int, total: int) -> list[tuple[int, Sample]]:
+        """Return the last trials of a random or grid search, with their indices.
+
+        They are made from the end, so that this takes no longer for a large sweep.
+
+        Parameters
+        ----------
+        count
+            How many; fewer where there are not so many.
+        total
+            Number of all trials, from :meth:`total` or :meth:`total_within`.
+
+        Raises
+        ------
+        ResolverError
+            Where a condition cannot be computed.
+        """
+        numbers = reversed(range(total // self._repetitions))
+        backwards = (
+            sample
+            for number, (point, names) in zip(numbers, self._last_points(), strict=False)
+            for sample in self._repeated(point, names, number, backwards=True)
+        )
+        indices = reversed(range(total))
+        return list(itertools.islice(zip(indices, backwards, strict=False), count))[::-1]
+
+    def condition_mistakes(self, computed: Collection[str] = ()) -> list[str]:
+        """Find conditions that read what is not known yet when the space is sampled.
+
+        Parameters
+        ----------
+        computed
+            Dotted paths of what follows from the sampled parameters: dependent parameters, and
+            entries of the inner experiment that differ between trials.
+
+        Returns
+        -------
+        list of str
+            A sentence for each condition and entry.
+        """
+        searched = [path for entry in self.space.entries.values() for path in entry.paths]
+        if self.envs:
+            searched.append(self.env_key)
+        later = {"seed", *computed} - set(searched)
+        return [
+            f"The condition {case.condition.text!r} of ray.search_space.{key} reads {name!r}, "
+            "which is computed after the space is sampled; a condition can read searched "
+            "parameters and what is the same in all trials."
+            for key, entry in self.space.entries.items()
+            for case in entry.cases
+            if case.condition is not None
+            for name in sorted(case.condition.names)
+            if not any(name == path or name.startswith(f"{path}.") for path in searched)
+            and any(overlap(name, path) for path in later)
+        ]
 
     def dimensions(self) -> dict[str, Sampler]:
         """Return what a searcher chooses, by name of the dimension."""
@@ -179,43 +232,84 @@ class Sampling:
         ResolverError
             Where a condition cannot be computed.
         """
-        repetitions = self.repeat if self.seeds is None else len(self.seeds)
         if self.trials:
-            return len(self.trials) * repetitions
-        entries = self.space.entries.values()
-        if not suggested and any(entry.has_grid and entry.has_conditions for entry in entries):
-            draws = (functools.partial(self._draw, number) for number in range(self.num_samples))
-            points = sum(1 for draw in draws for _ in self._points(draw))
+            points = len(self.trials)
+        elif not suggested and self._has_to_be_counted:
+            points = sum(1 for _ in self._drawn_points())
         else:
+            entries = self.space.entries.values()
             most = math.prod(_most_points(entry) for entry in entries)
             points = (
                 self.num_samples * len(self.envs or (None,)) * len(self._names_of_grid()) * most
             )
-        return points * repetitions
+        return points * self._repetitions
 
-    def _listed(self) -> Iterator[Sample]:
-        for number, trial in enumerate(self.trials):
-            updates = flatten(trial.get("config_updates") or {})
-            names = tuple(trial.get("named_configs") or ())
-            yield from self._repeated(plain(updates), names, number)
+    def total_within(self, most: int) -> int | None:
+        """Count the trials of a random or grid search, if that does not take long.
+
+        Parameters
+        ----------
+        most
+            So many configurations are gone through where they have to be.
+
+        Returns
+        -------
+        int or None
+            None where there are more, and they cannot be counted in another way.
+
+        Raises
+        ------
+        ResolverError
+            Where a condition cannot be computed.
+        """
+        if self.trials or not self._has_to_be_counted:
+            return self.total()
+        points = sum(1 for _ in itertools.islice(self._drawn_points(), most + 1))
+        return None if points > most else points * self._repetitions
+
+    @property
+    def _has_to_be_counted(self) -> bool:
+        """Whether the draws decide how many points there are: grids under conditions."""
+        return any(entry.has_grid and entry.has_conditions for entry in self.space.entries.values())
+
+    @property
+    def _repetitions(self) -> int:
+        return self.repeat if self.seeds is None else len(self.seeds)
+
+    def _drawn_points(self) -> Iterator[_Named]:
+        for number in range(self.num_samples):
+            yield from self._points(functools.partial(self._draw, number))
+
+    def _last_points(self) -> Iterator[_Named]:
+        if self.trials:
+            yield from map(_listed, reversed(self.trials))
+            return
+        for number in reversed(range(self.num_samples)):
+            yield from self._points(functools.partial(self._draw, number), backwards=True)
 
     def _repeated(
-        self, values: Mapping[str, Any], names: tuple[str, ...], configuration: int
+        self,
+        values: Mapping[str, Any],
+        names: tuple[str, ...],
+        configuration: int,
+        backwards: bool = False,
     ) -> Iterator[Sample]:
-        seeds: tuple[int | None, ...] = (None,) * self.repeat if self.seeds is None else self.seeds
-        for repetition, seed in enumerate(seeds):
-            given = {} if seed is None else {"seed": seed}
+        repetitions = range(self._repetitions)
+        for repetition in reversed(repetitions) if backwards else repetitions:
+            given = {} if self.seeds is None else {"seed": self.seeds[repetition]}
             sampled = unflatten(plain({**values, **given}))
             yield Sample(sampled, configuration, repetition, names)
 
-    def _points(self, choose: _Choose) -> Iterator[tuple[dict[str, Any], tuple[str, ...]]]:
+    def _points(self, choose: _Choose, backwards: bool = False) -> Iterator[_Named]:
         """Yield the values of all points of one sample, and their named configs."""
-        for env, named in itertools.product(self.envs or (None,), self._names_of_grid()):
+        step = -1 if backwards else 1
+        envs, named_configs = (self.envs or (None,))[::step], self._names_of_grid()[::step]
+        for env, named in itertools.product(envs, named_configs):
             values = {self.env_key: env} if self.envs else {}
             index, names = named
             start = _Point(base=merge(self.fixed, unflatten(values)))
             start.grid = start.taken(NAMED_CONFIGS, index)
-            for point in self._walk(0, start, choose):
+            for point in self._walk(0, start, choose, step):
                 if self.named_configs is not None and not self.named_configs.is_grid:
                     names = _names(choose(NAMED_CONFIGS, self.named_configs, point.grid))
                 found = {p: point.values[p] for p in self._paths if p in point.values}
@@ -226,7 +320,9 @@ class Sampling:
             return [(0, ())]
         return list(enumerate(map(_names, self.named_configs.values() or ())))
 
-    def _walk(self, position: int, point: _Point, choose: _Choose) -> Iterator[_Point]:
+    def _walk(
+        self, position: int, point: _Point, choose: _Choose, step: int = 1
+    ) -> Iterator[_Point]:
         for place, (key, entry) in enumerate(self._order[position:], position):
             index = self._case(entry, point)
             if index is None:
@@ -236,9 +332,9 @@ class Sampling:
             if case.sampler is None:
                 point.assign(entry, case.constant)
             elif case.sampler.is_grid:
-                for number, value in enumerate(case.sampler.values() or ()):
+                for number, value in list(enumerate(case.sampler.values() or ()))[::step]:
                     further = point.at_grid(entry, value, point.taken(name, number))
-                    yield from self._walk(place + 1, further, choose)
+                    yield from self._walk(place + 1, further, choose, step)
                 return
             else:
                 point.assign(entry, choose(name, case.sampler, point.grid))
@@ -287,6 +383,11 @@ class Sampling:
         key = repr((int(self.seed), number, grid, name)).encode("utf-8", "surrogatepass")
         digest = hashlib.blake2b(key, digest_size=8).digest()
         return sampler.quantile((int.from_bytes(digest, "big") >> 11) * 2.0**-53)
+
+
+def _listed(trial: Mapping[str, Any]) -> _Named:
+    updates = flatten(trial.get("config_updates") or {})
+    return plain(updates), tuple(trial.get("named_configs") or ())
 
 
 def _names(value: Any) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ is the logged step.
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,9 +15,9 @@ from typing import Any
 from sacred_ray_ingredient.choices import Choice, read_choice
 from sacred_ray_ingredient.errors import ConfigMistakes, did_you_mean
 from sacred_ray_ingredient.nested import unflatten
-from sacred_ray_ingredient.samplers import Sampler
-from sacred_ray_ingredient.search_space import SearchSpace, parse_search_space
-from sacred_ray_ingredient.values import show
+from sacred_ray_ingredient.samplers import Sampler, read_domain
+from sacred_ray_ingredient.search_space import Entry, SearchSpace, parse_search_space
+from sacred_ray_ingredient.values import plain, show
 
 SOURCE = "ray.scheduler"
 # The time of a step: as the experiment counts it, as reports are counted, and in seconds.
@@ -65,7 +66,7 @@ _ALIASES = {
     "async_hyperband": "asha",
     "asynchyperband": "asha",
     "ashascheduler": "asha",
-    "asyncHyperBandScheduler".lower(): "asha",
+    "asynchyperbandscheduler": "asha",
     "hyperbandscheduler": "hyperband",
     "hb_bohb": "bohb",
     "hyperbandforbohb": "bohb",
@@ -82,6 +83,9 @@ _NOT_TAKEN = {
     "mode": "; it is ray.mode",
     "custom_explore_fn": "; use ray.dependent for what follows from other parameters",
 }
+# What Tune counts with, or divides by the logarithm of; it would fail with an error of Python's.
+_COUNTS = frozenset({"brackets"})
+_ABOVE_ONE = frozenset({"reduction_factor"})
 
 
 def parse_scheduler(raw: Any, source: str = SOURCE) -> tuple[Choice | None, list[str]]:
@@ -102,13 +106,32 @@ def parse_scheduler(raw: Any, source: str = SOURCE) -> tuple[Choice | None, list
     if raw is None or raw == {}:
         return None, []
     try:
-        choice = read_choice(raw, source, {*KINDS, "fifo"}, {**_ALIASES, "fifoscheduler": "fifo"})
+        choice = read_choice(
+            stored_text(raw), source, {*KINDS, "fifo"}, {**_ALIASES, "fifoscheduler": "fifo"}
+        )
     except ConfigMistakes as wrong:
         return None, list(wrong.mistakes)
     if choice.name == "fifo":
         unknown = [f"{source}.{name} is given, but fifo takes none." for name in choice.arguments]
         return None, unknown
     return choice, []
+
+
+def stored_text(raw: Any) -> Any:
+    """Write Tune's own samplers in a choice as text; all else stays as it is.
+
+    Parameters
+    ----------
+    raw
+        What ``ray.scheduler`` is.
+    """
+    if isinstance(raw, Mapping):
+        return {name: stored_text(item) for name, item in raw.items()}
+    try:
+        found = read_domain(raw, SOURCE)
+    except ConfigMistakes:  # told where the parameters are read
+        return raw
+    return found.text() if isinstance(found, Sampler) else plain(raw)
 
 
 def scheduler_class(name: str) -> Any:
@@ -123,7 +146,13 @@ def scheduler_class(name: str) -> Any:
 
 
 def scheduler_mistakes(
-    choice: Choice, metric: str, space: SearchSpace, has_checkpoints: bool, source: str = SOURCE
+    choice: Choice,
+    metric: str,
+    space: SearchSpace,
+    has_checkpoints: bool,
+    source: str = SOURCE,
+    *,
+    repeats: bool = False,
 ) -> list[str]:
     """Find what is wrong with a choice before anything runs.
 
@@ -139,6 +168,8 @@ def scheduler_mistakes(
         Whether the inner experiment saves checkpoints.
     source
         Config path of the choice, for the sentences.
+    repeats
+        Whether each configuration is run several times: by repetitions, seeds or environments.
 
     Returns
     -------
@@ -163,6 +194,12 @@ def scheduler_mistakes(
             "which the experiment has to save checkpoints (sacred_ray_ingredient.Checkpoints); "
             "asha and median_stopping do without."
         )
+    if kind.mutates is not None and repeats:
+        mistakes.append(
+            f"{source} is {choice.text()!r}, under which a trial takes over the parameters of "
+            "another one, so that a configuration has no repetitions; drop ray.repeat, ray.seeds "
+            "and ray.envs, or use asha."
+        )
     if kind.mutates is not None and not mistakes:
         mutated, wrong = mutations(choice, space, source)
         mistakes += wrong
@@ -177,21 +214,47 @@ def scheduler_mistakes(
 
 
 def _argument_mistakes(choice: Choice, source: str) -> list[str]:
-    known = set(inspect.signature(scheduler_class(choice.name).__init__).parameters) - {"self"}
-    offered = known - set(_NOT_TAKEN) - {"self", "args", "kwargs"}
+    signature = inspect.signature(scheduler_class(choice.name).__init__).parameters
+    offered = set(signature) - set(_NOT_TAKEN) - {"self", "args", "kwargs"}
     mistakes = []
-    for name in choice.arguments:
+    for name, value in choice.arguments.items():
         if name in _NOT_TAKEN:
             mistakes.append(f"{source}.{name} cannot be given{_NOT_TAKEN[name]}.")
         elif name not in offered:
             hint = did_you_mean(name, offered) or f"; it has {', '.join(sorted(offered))}"
             mistakes.append(f"{source}.{name} is not an argument of {choice.name}{hint}.")
+        elif name != "time_attr" and not (value is None and name in KINDS[choice.name].required):
+            wanted = _wanted(name, value, signature[name].default)
+            wrong = f"{source}.{name} is {show(value)}; it must be {wanted}."
+            mistakes += [] if wanted is None else [wrong]
     time_attr = choice.arguments.get("time_attr", "step")
     if time_attr not in TIME_ATTRS:
         mistakes.append(
             f"{source}.time_attr is {show(time_attr)}; it must be one of {', '.join(TIME_ATTRS)}."
         )
     return mistakes
+
+
+def _wanted(name: str, value: Any, default: Any) -> str | None:
+    """Say what an argument must be whose default in Tune is of another kind than its value."""
+    if isinstance(default, bool):
+        return None if isinstance(value, bool) else "True or False"
+    if isinstance(default, tuple):
+        is_list = isinstance(value, (list, tuple)) and len(value) == len(default)
+        is_right = is_list and all(map(_is_number, value))
+        return None if is_right else f"a list of {len(default)} numbers"
+    if not isinstance(default, (int, float)):
+        return None
+    if name in _COUNTS:
+        return None if _is_number(value) and value == int(value) else "a whole number"
+    if name in _ABOVE_ONE:
+        return None if _is_number(value) and value > 1 else "a number above 1"
+    return None if _is_number(value) else "a number"
+
+
+def _is_number(value: Any) -> bool:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return is_number and abs(value) <= sys.float_info.max
 
 
 def scheduler_arguments(choice: Choice) -> dict[str, Any]:
@@ -212,10 +275,14 @@ def _refused_by_tune(choice: Choice, source: str) -> list[str]:
         scheduler_class(choice.name)(
             metric="x", mode="max", **scheduler_arguments(choice), **example
         )
-    except Exception as error:  # assertions, TuneError and what wrong types lead to
-        reason = str(error).strip() or type(error).__name__
-        return [f"{source} is {choice.text()!r}, which Tune refuses: {reason}"]
-    return []
+    except (TypeError, ArithmeticError):
+        # From the middle of Tune, where the message names nothing that the user knows.
+        reason = "it cannot compute anything with these arguments together"
+    except Exception as error:  # assertions, TuneError and others that it raises on purpose
+        reason = str(error).strip().rstrip(".!") or type(error).__name__
+    else:
+        return []
+    return [f"{source} is {choice.text()!r}, which Tune refuses: {reason}."]
 
 
 def mutations(
@@ -248,8 +315,7 @@ def mutations(
     found: dict[str, Sampler] = {}
     for entry in chosen.entries.values():
         sampler = entry.cases[0].sampler
-        alone = len(entry.paths) == 1 and len(entry.cases) == 1 and not entry.cases[0].condition
-        if sampler is None or not alone:
+        if sampler is None or _not_alone(entry) is not None:
             continue
         if choice.name == "pb2" and bounds(sampler) is None:
             continue
@@ -266,12 +332,32 @@ def mutations(
 
 
 def _not_in_space(found: Collection[str], space: SearchSpace, where: str) -> list[str]:
-    return [
+    mistakes = [
         f"{where}.{path} is not in ray.search_space, which gives trials their first values"
         f"{did_you_mean(path, space.paths())}."
         for path in found
         if path not in space.paths()
     ]
+    for path in found:
+        entry = next((entry for entry in space.entries.values() if path in entry.paths), None)
+        problem = "is computed" if path in space.functions else _not_alone(entry)
+        if problem is not None:
+            mistakes.append(
+                f"{where}.{path} cannot be changed: in ray.search_space it {problem}; it must have "
+                "one sampler of its own there, without conditions."
+            )
+    return mistakes
+
+
+def _not_alone(entry: Entry | None) -> str | None:
+    """Tell why a parameter of the space cannot be changed by itself."""
+    if entry is None:
+        return None
+    if len(entry.paths) > 1:
+        return f"moves together with others ({'+'.join(entry.paths)})"
+    if entry.has_conditions or len(entry.cases) > 1:
+        return "has conditions"
+    return "is a constant" if entry.cases[0].sampler is None else None
 
 
 def _bounds_as_samplers(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -293,7 +379,7 @@ def bounds(sampler: Sampler) -> tuple[float, float] | None:
     lower, upper = sampler.arguments.get("lower"), sampler.arguments.get("upper")
     if lower is None or upper is None:
         return None
-    is_open = sampler.name in ("randint", "lograndint")
+    is_open = sampler.name.endswith("randint") and sampler.arguments.get("q", 1) == 1
     return lower, upper - 1 if is_open else upper
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from sacred_ray_ingredient.choices import Choice
 from sacred_ray_ingredient.samplers import Sampler
+from sacred_ray_ingredient.schedulers import KINDS
 from sacred_ray_ingredient.searchers import (
     SEARCHERS,
     can_import,
@@ -19,8 +20,6 @@ _OPTUNA_FURTHER = {"cmaes": "cmaes", "gp": "torch"}
 _ONE_METRIC_SAMPLERS = frozenset({"cmaes"})
 # What brute force can go through value by value.
 _FINITE = frozenset({"choice", "randint", "qrandint", "lograndint", "quniform"})
-_BOHB_SCHEDULERS = frozenset({"bohb", "hb_bohb"})
-_POPULATION_SCHEDULERS = frozenset({"pbt", "pb2", "pbt_replay"})
 
 
 def missing_library(choice: Choice) -> str | None:
@@ -108,7 +107,7 @@ def searcher_mistakes(
 
 def _without_searcher(scheduler: str | None, warm_start: bool) -> list[str]:
     mistakes = []
-    if scheduler in _BOHB_SCHEDULERS:
+    if scheduler == "bohb":
         mistakes.append(
             f"ray.scheduler is {scheduler!r}, which works with the searcher of the same method "
             "only; set ray.search_alg=bohb, or use the scheduler 'hyperband'."
@@ -152,22 +151,28 @@ def _optuna_space_mistakes(choice: Choice, dimensions: Mapping[str, Sampler]) ->
 
 
 def _scheduler_mistakes(choice: Choice, repeats_or_grid: bool, scheduler: str | None) -> list[str]:
-    if scheduler in _POPULATION_SCHEDULERS:
+    if scheduler is not None and KINDS[scheduler].mutates is not None:
         return [
             f"ray.scheduler is {scheduler!r}, which changes the parameters of running trials "
             f"itself and takes no searcher; drop ray.search_alg ({choice.text()!r}) or choose "
             "another scheduler, such as 'asha'."
         ]
-    if choice.name == "bohb" and scheduler not in _BOHB_SCHEDULERS:
+    if choice.name == "bohb" and scheduler != "bohb":
         return [
             "ray.search_alg is 'bohb', which learns only from the rungs of its own scheduler; set "
             "ray.scheduler=bohb, or use the searcher optuna."
         ]
-    if choice.name != "bohb" and scheduler in _BOHB_SCHEDULERS:
+    if choice.name != "bohb" and scheduler == "bohb":
         return [
             f"ray.scheduler is {scheduler!r}, which works with the searcher of the same method "
             f"only, not with {choice.name}; set ray.search_alg=bohb, or use the scheduler "
-            "'hyperband'."
+            "'asha'."
+        ]
+    if scheduler == "hyperband":
+        return [
+            f"ray.scheduler is 'hyperband', which under the searcher {choice.name} judges its "
+            "brackets before they are full, so that it does nothing; use 'asha', or the scheduler "
+            "'bohb' with the searcher 'bohb'."
         ]
     if choice.name == "bohb" and repeats_or_grid:
         return [

@@ -111,7 +111,7 @@ def parse_search_alg(raw: Any, source: str = "ray.search_alg") -> tuple[Choice |
     tuple
         The choice, None for random and grid search, and a sentence for each thing that is wrong.
     """
-    if raw is None:
+    if raw is None or raw == {}:
         return None, []
     cannot_be_used = _cannot_be_used(raw, source)
     if cannot_be_used:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -10,6 +10,10 @@ from typing import Any
 from sacred_ray_ingredient.errors import did_you_mean
 
 RANDOM_SEARCH_SAMPLES = 10
+# NumPy's global random state, which Sacred seeds for each run, takes no larger ones.
+_SEEDS_BELOW = 2**32
+# Some years; the clocks that wait for the end of a time refuse much more.
+_MOST_SECONDS = 1e8
 
 
 @dataclass(frozen=True)
@@ -74,13 +78,25 @@ def _is_int(value: Any, least: int) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    # Not with math.isfinite, which refuses whole numbers that no float can be.
+    return is_number and abs(value) <= sys.float_info.max
 
 
 def _is_seeds(value: Any) -> bool:
     if value is None or _is_int(value, 1):
         return True
-    return isinstance(value, Sequence) and bool(value) and all(_is_int(seed, 0) for seed in value)
+    is_list = isinstance(value, Sequence) and bool(value)
+    right = is_list and all(_is_int(seed, 0) and seed < _SEEDS_BELOW for seed in value)
+    return right and len(set(value)) == len(value)
+
+
+def _is_envs(value: Any) -> bool:
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        return False
+    right = all(isinstance(env, (str, int, float)) for env in value)
+    # True and 1 are two environments, 1 and 1.0 are not.
+    return right and len({(isinstance(env, bool), env) for env in value}) == len(value)
 
 
 def _is_resources(value: Any) -> bool:
@@ -104,13 +120,17 @@ def _is_names(value: Any) -> bool:
     return _is_list_of(names, str) and bool(names) and all(names)
 
 
+def _is_metrics(value: Any) -> bool:
+    return _is_names(value) and (isinstance(value, str) or len(set(value)) == len(value))
+
+
 def _is_modes(value: Any) -> bool:
     modes = [value] if isinstance(value, str) else value
     return _is_names(modes) and all(mode in ("min", "max") for mode in modes)
 
 
 def _is_seconds(value: Any) -> bool:
-    return value is None or (_is_number(value) and value > 0)
+    return value is None or (_is_number(value) and 0 < value <= _MOST_SECONDS)
 
 
 _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
@@ -124,7 +144,10 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
         lambda v: _is_list_of(v, Mapping),
         "a list of trials such as {'named_configs': ['fast'], 'config_updates': {'lr': 0.1}}",
     ),
-    "metric": (_is_names, "the name of a logged metric or 'result', or a list of names"),
+    "metric": (
+        _is_metrics,
+        "the name of a logged metric or 'result', or a list of different names",
+    ),
     "mode": (_is_modes, "'min' or 'max', or a list of these, one for each metric"),
     "repeat": (lambda v: _is_int(v, 1), "a whole number from 1"),
     "evaluate_best": (lambda v: _is_int(v, 0), "a whole number from 0"),
@@ -140,22 +163,18 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
         lambda v: v is None or _is_names(v),
         "the id of an earlier sweep, such as 'sweep-94889e7c9c', or a list of ids",
     ),
-    "time_budget_s": (_is_seconds, "seconds, above 0, or None"),
-    "trial_timeout_s": (_is_seconds, "seconds, above 0, or None"),
+    "time_budget_s": (_is_seconds, "seconds, above 0 and at most 100,000,000, or None"),
+    "trial_timeout_s": (_is_seconds, "seconds, above 0 and at most 100,000,000, or None"),
     "num_samples": (lambda v: v is None or _is_int(v, 1), "a whole number from 1, or None"),
-    "envs": (
-        lambda v: (
-            isinstance(v, Sequence)
-            and not isinstance(v, str)
-            and all(isinstance(env, (str, int, float)) for env in v)
-        ),
-        "a list of names or numbers, such as ['uniform', 'normal']",
-    ),
+    "envs": (_is_envs, "a list of different names or numbers, such as ['uniform', 'normal']"),
     "env_key": (
         lambda v: isinstance(v, str) and bool(v),
         "the name of the parameter that picks the environment",
     ),
-    "seeds": (_is_seeds, "the number of seeds, from 1, or a list of whole numbers from 0"),
+    "seeds": (
+        _is_seeds,
+        "the number of seeds, from 1, or a list of different whole numbers from 0, below 2**32",
+    ),
     "max_concurrent_trials": (
         lambda v: v is None or _is_int(v, 1),
         "a whole number from 1, or None",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib
 import math
 import operator
 import re
@@ -12,12 +11,21 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sacred_ray_ingredient.errors import ConfigMistakes, SacredRayError, did_you_mean
-from sacred_ray_ingredient.metrics import TUNE_NAMES, report_name, reported_metrics
+from sacred_ray_ingredient.metrics import report_name, reported_metrics
+from sacred_ray_ingredient.resolvers import (
+    import_reference,
+    is_reference,
+    reference_text,
+    signature_of,
+)
 from sacred_ray_ingredient.values import plain, show
 
 _COMPARISON = re.compile(r"\s*(<=|>=|<|>)\s*([^<>=]+)")
 _OPERATORS = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
-_REFERENCE = re.compile(r"\s*([A-Za-z_][\w.]*):([A-Za-z_][\w.]*)\s*")
+# Counted by Tune and by us. A metric with another of Tune's names is reported under one of its own.
+_COUNTED = ("step", "training_iteration", "time_total_s")
+# What the main function returns, known when the trial has ended.
+_RESULT = "result"
 _PLATEAU = {"metric", "std", "num_results", "grace_period", "metric_threshold", "mode"}
 
 
@@ -80,6 +88,7 @@ def _read_rule(name: str, value: Any, where: str) -> StopRule:
 
 
 def _threshold_rule(name: str, value: Any, where: str) -> StopRule:
+    _check_is_reported(name, f"{where} is {show(value)}")
     compared = _COMPARISON.fullmatch(value) if isinstance(value, str) else None
     sign, bound = compared.groups() if compared else (">=", value)
     try:
@@ -93,13 +102,27 @@ def _threshold_rule(name: str, value: Any, where: str) -> StopRule:
                 "such as '<= 0.1'."
             ]
         )
-    reported = name if name in TUNE_NAMES else report_name(name)
+    reported = _reported(name)
 
     def check(trial_id: str, result: Mapping[str, Any]) -> bool:
         reached = result.get(reported)
         return isinstance(reached, (int, float)) and _OPERATORS[sign](reached, number)
 
     return StopRule(f"{name} {sign} {number:g}", check)
+
+
+def _reported(name: str) -> str:
+    return name if name in _COUNTED else report_name(name)
+
+
+def _check_is_reported(metric: str, wrong: str) -> None:
+    if metric == _RESULT:
+        raise ConfigMistakes(
+            [
+                f"{wrong}, but the result of a trial is known when it has ended and can end none; "
+                "name a metric that the experiment logs."
+            ]
+        )
 
 
 def _plateau_rule(value: Any, where: str) -> StopRule:
@@ -116,6 +139,27 @@ def _plateau_rule(value: Any, where: str) -> StopRule:
         hint = did_you_mean(unknown[0], _PLATEAU) or f"; it has {', '.join(sorted(_PLATEAU))}"
         raise ConfigMistakes([f"{where}.{unknown[0]} is no argument of a plateau{hint}."])
     given = dict(arguments)
+    metric = given["metric"]
+    if not isinstance(metric, str) or not metric.strip():
+        raise ConfigMistakes(
+            [f"{where}.metric is {show(metric)}; it must be the name of a metric."]
+        )
+    _check_is_reported(metric, f"{where}.metric is {show(metric)}")
+    _check_numbers(given, where)
+    if ("metric_threshold" in given) != ("mode" in given) or given.get("mode", "min") not in (
+        "min",
+        "max",
+    ):
+        raise ConfigMistakes(
+            [f"{where} must give metric_threshold and mode, 'min' or 'max', together or not."]
+        )
+    rest = ", ".join(f"{name}={item!r}" for name, item in given.items() if name != "metric")
+    text = f"{metric} has come to a plateau" + (f" ({rest})" if rest else "")
+    given["metric"] = _reported(metric)
+    return StopRule(text, _Plateau(given))
+
+
+def _check_numbers(given: Mapping[str, Any], where: str) -> None:
     for name in ("std", "num_results", "grace_period", "metric_threshold"):
         number = given.get(name, 1)
         if isinstance(number, bool) or not isinstance(number, (int, float)):
@@ -125,18 +169,9 @@ def _plateau_rule(value: Any, where: str) -> StopRule:
             raise ConfigMistakes(
                 [f"{where}.{name} is {show(number)}; it must be a whole number from {least}."]
             )
-    if ("metric_threshold" in given) != ("mode" in given) or given.get("mode", "min") not in (
-        "min",
-        "max",
-    ):
-        raise ConfigMistakes(
-            [f"{where} must give metric_threshold and mode, 'min' or 'max', together or not."]
-        )
-    metric = str(given["metric"])
-    rest = ", ".join(f"{name}={item!r}" for name, item in given.items() if name != "metric")
-    text = f"{metric} has come to a plateau" + (f" ({rest})" if rest else "")
-    given["metric"] = metric if metric in TUNE_NAMES else report_name(metric)
-    return StopRule(text, _Plateau(given))
+    std = given.get("std", 0)
+    if not std >= 0:  # nor is what is no number
+        raise ConfigMistakes([f"{where}.std is {show(std)}; it must be a number from 0."])
 
 
 class _Plateau:
@@ -158,26 +193,13 @@ class _Plateau:
 
 
 def _function_rule(value: Any, where: str) -> StopRule:
-    function = value
-    text = str(value)
+    function, text = value, reference_text(value)
     if isinstance(value, str):
-        found = _REFERENCE.fullmatch(value)
-        if found is None:
+        if not is_reference(value):
             raise ConfigMistakes(
                 [f"{where} is {show(value)}; it must be 'module:function' or a mapping of rules."]
             )
-        module, name = found.groups()
-        try:
-            function = getattr(importlib.import_module(module), name, None)
-        except Exception as error:  # the user's module can raise anything
-            raise ConfigMistakes(
-                [
-                    f"{where} is {show(value)}, but importing {module!r} raised "
-                    f"{type(error).__name__}: {error}."
-                ]
-            ) from error
-    else:
-        text = f"<{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', value)}>"
+        function, text = import_reference(value, where), value.strip()
     if not callable(function):
         raise ConfigMistakes(
             [
@@ -186,9 +208,20 @@ def _function_rule(value: Any, where: str) -> StopRule:
             ]
         )
 
+    signature = signature_of(function)
+    try:
+        if signature is not None:
+            signature.bind("trial id", {})
+    except TypeError as error:
+        raise ConfigMistakes(
+            [
+                f"{where} is {show(text)}, which takes {signature}; it must take two arguments, "
+                "the trial id and the reported values."
+            ]
+        ) from error
+
     def check(trial_id: str, result: Mapping[str, Any]) -> bool:
-        own = ("step", "training_iteration", "time_total_s")
-        values = {**{name: result.get(name) for name in own}, **reported_metrics(result)}
+        values = {**{name: result.get(name) for name in _COUNTED}, **reported_metrics(result)}
         try:
             return bool(function(trial_id, values))
         except Exception as error:

@@ -66,32 +66,6 @@ def value_of(outcome: TrialOutcome, metric: str) -> float | None:
     return value
 
 
-def ranked(outcomes: Iterable[TrialOutcome], metric: str, mode: str) -> list[TrialOutcome]:
-    """Order the completed trials from the best to the worst.
-
-    Parameters
-    ----------
-    outcomes
-        Attempts of trials in any order and state.
-    metric
-        Name of the metric.
-    mode
-        ``max`` or ``min``.
-
-    Returns
-    -------
-    list of TrialOutcome
-        Only completed ones with a finite value; of equal ones the lower index is first.
-    """
-    sign = -1.0 if mode == "max" else 1.0
-    comparable = []
-    for outcome in outcomes:
-        value = value_of(outcome, metric)
-        if outcome.status == "COMPLETED" and value is not None:
-            comparable.append((sign * value, outcome.index, outcome))
-    return [outcome for _, _, outcome in sorted(comparable, key=lambda entry: entry[:2])]
-
-
 def candidates(outcomes: Iterable[TrialOutcome], metric: str, mode: str) -> list[Candidate]:
     """Order the configurations from the best to the worst, by the mean over their repetitions.
 

@@ -88,6 +88,8 @@ def run_sweep(
         say(final_report(plan, progress, target, recorded_id(run)))
         if budget.is_used_up:
             say(budget.reason)
+            if settings.evaluate_best and not progress.evaluated:
+                say("The best configuration was not run on fresh seeds.")
         if not is_complete:  # a Ctrl-C after the last trial has nothing left to end
             interruption.raise_if_requested()
     return _best_value(plan, progress)

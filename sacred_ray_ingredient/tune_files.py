@@ -12,20 +12,19 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sacred import Experiment
-from sacred.config import load_config_file
 from sacred.config.config_dict import ConfigDict
 
+from sacred_ray_ingredient.config_files import flat_updates, read_config_file
 from sacred_ray_ingredient.early_expressions import rewrite
 from sacred_ray_ingredient.errors import ConfigMistakes, did_you_mean
 from sacred_ray_ingredient.inner import as_outer_updates, evaluate_config, ingredients_of
-from sacred_ray_ingredient.nested import flat_entries, unflatten
+from sacred_ray_ingredient.nested import unflatten
 from sacred_ray_ingredient.values import show
 
 _FORMATS = (".yaml", ".yml", ".json")
 _SAMPLES = ("num_samples", "num_trials", "repeat")
 _RESOURCES = ("resources_per_trial", "trial_resources", "resources")
 _KEYS = ("config", "stop", *_SAMPLES, *_RESOURCES, "env", "run")
-_NONE = object()
 
 
 def is_early_tune_file(content: Any, names: Collection[str] = ("ray", "seed")) -> bool:
@@ -125,7 +124,7 @@ def _read_config(
     config: Any, ray: dict[str, Any], source: str, mistakes: list[str]
 ) -> dict[str, Any]:
     """Put what is varied into the entries of ``ray`` and return the constants."""
-    flat, wrong = flat_entries(_keep_none(config), f"{source}: config", _is_leaf)
+    flat, wrong = flat_updates(config, f"{source}: config", _is_leaf)
     mistakes += wrong
     space: dict[str, Any] = {}
     dependent: dict[str, Any] = {}
@@ -152,7 +151,7 @@ def _read_config(
         elif _has_special(value):
             mistakes.append(_too_deep(where, value))
         else:
-            constants[path] = None if value is _NONE else value
+            constants[path] = value
     ray["search_space"] = unflatten(space)
     ray["dependent"] = unflatten(dependent)
     return unflatten(constants)
@@ -163,12 +162,6 @@ def _too_deep(where: str, value: Any) -> str:
         f"{where} is {show(value)}, with eval or grid_search inside a list; only whole entries can "
         "be varied: make a grid_search over the whole lists."
     )
-
-
-def _keep_none(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _keep_none(below) for key, below in value.items()}
-    return _NONE if value is None else value
 
 
 def _is_special(value: Any) -> bool:
@@ -241,7 +234,7 @@ def _loaded(name: str) -> Any:
     if not name.lower().endswith(_FORMATS) or not os.path.isfile(name):
         return None
     try:
-        return load_config_file(name)
-    except Exception:
+        return read_config_file(name)
+    except ConfigMistakes:
         # What is wrong with the file is told where Sacred's own files are looked at.
         return None

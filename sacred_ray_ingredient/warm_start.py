@@ -12,9 +12,9 @@ from sacred_ray_ingredient.metrics import result_metrics
 from sacred_ray_ingredient.nested import get_path, has_path
 from sacred_ray_ingredient.points import as_drawn, dimension_key, dimension_paths
 from sacred_ray_ingredient.samplers import Sampler
+from sacred_ray_ingredient.sampling import NAMED_CONFIGS
 from sacred_ray_ingredient.search_space import SearchSpace
 
-_NAMED_CONFIGS = "named_configs"
 _MOST_IDS_SHOWN = 5
 _MEDIAN = 0.5
 
@@ -141,7 +141,7 @@ def _completed(
                     about.get("configuration", index),
                     about.get("sampled") or {},
                     measured,
-                    tuple(about.get(_NAMED_CONFIGS) or ()),
+                    tuple(about.get(NAMED_CONFIGS) or ()),
                     run.get("config") or {},
                 )
             )
@@ -244,7 +244,7 @@ def _values(
 
 def _value(trial: EarlierTrial, name: str, conditional: bool) -> tuple[Any, bool]:
     """Return the value of a dimension, and whether the earlier sweep had sampled it."""
-    if name == _NAMED_CONFIGS:
+    if name == NAMED_CONFIGS:
         return list(trial.named_configs), True
     paths = dimension_paths(name)
     sampled = [path for path in paths if has_path(trial.sampled, path)]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from sacred_ray_ingredient.choices import Choice
 from sacred_ray_ingredient.resolved_config import TrialResolver
-from sacred_ray_ingredient.sampling import Sampling
+from sacred_ray_ingredient.sampling import Sample, Sampling
 from sacred_ray_ingredient.settings import SweepSettings
 from sacred_ray_ingredient.stop_rules import StopRule
 from sacred_ray_ingredient.tasks import SweepTask, TrialOutcome
@@ -60,6 +60,11 @@ class EngineJob:
     def total(self) -> int:
         """Number of trials, or the most that there can be."""
         return self.sampling.total(suggested=self.searcher is not None)
+
+    def samples(self) -> Iterator[Sample]:
+        """Yield what is sampled without a searcher, numbered as within the sweep."""
+        for sample in self.sampling.samples():
+            yield replace(sample, configuration=self.first_configuration + sample.configuration)
 
     @property
     def metric(self) -> str:

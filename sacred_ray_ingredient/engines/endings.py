@@ -34,7 +34,10 @@ class Endings:
 
     def started(self, trial: Trial) -> None:
         """Count a start of a trial; every one after the first of an attempt is a new segment."""
-        self._starts[trial.trial_id, TrialTask.from_config(trial.config).attempt] += 1
+        task = TrialTask.from_config(trial.config)
+        self._starts[trial.trial_id, task.attempt] += 1
+        if self._announced.pop(trial.trial_id, None) is not None:
+            internal_kv._internal_kv_del(_trial_key(self._sweep_id, task))
 
     def starts(self, trial: Trial) -> int:
         """Return how often the current attempt of a trial was started."""

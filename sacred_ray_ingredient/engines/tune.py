@@ -153,6 +153,7 @@ class _ToListener(Callback):
         self._died(trial, will_retry=True)
         task = TrialTask.from_config(trial.config)
         again = {**trial.config[TASK_KEY], "attempt": task.attempt + 1, "segment": 0}
+        again["taken_over"] = None
         trial.set_config({**trial.config, TASK_KEY: again})
 
     def on_trial_error(

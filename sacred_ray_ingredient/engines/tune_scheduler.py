@@ -102,7 +102,8 @@ class _Announcing:
         self._announce(trial, Ending("pause", self._reason(result, "paused")))
         task = trial.config[TASK_KEY]
         segment = self._endings.starts(trial)
-        trial.set_config({**trial.config, TASK_KEY: {**task, "segment": segment}})
+        again = {**task, "segment": segment, "taken_over": None}
+        trial.set_config({**trial.config, TASK_KEY: again})
 
 
 class _Mutating(_Announcing):
@@ -133,9 +134,10 @@ class _Mutating(_Announcing):
                 named_configs=tuple(taken_over.named_configs),
             ),
         )
-        # The trial is paused next, and its worker must know before it feels it.
         reason = f"takes over trial {taken_over.index}, decided by {self._choice.name}"
-        self._announce(trial, Ending("pause", reason))
+        if trial.status == Trial.RUNNING:
+            # It is paused next, and its worker must know before it feels it.
+            self._announce(trial, Ending("pause", reason))
         task = dataclasses.replace(
             task, attempt=own.attempt, segment=self._endings.starts(trial), taken_over=reason
         )
@@ -143,9 +145,14 @@ class _Mutating(_Announcing):
 
 
 def _within(value: Any, sampler: Sampler) -> Any:
-    """Bring an explored value back into the range of its sampler."""
-    pair = schedulers.bounds(sampler)
-    if pair is None or isinstance(value, bool) or not isinstance(value, (int, float)):
+    """Return the value nearest to an explored one that the sampler can give."""
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if sampler.values() is not None or not is_number:
         return value
-    nearest = min(max(value, pair[0]), pair[1])
-    return round(nearest) if sampler.name.endswith("randint") else float(nearest)
+    least, greatest = sampler.quantile(0.0), sampler.quantile(1.0)
+    is_whole = sampler.name.endswith("randint")
+    step = sampler.arguments.get("q", 1 if is_whole else None)
+    nearest = min(max(value, least), greatest)
+    if step is not None:
+        nearest = min(max(round(nearest / step) * step, least), greatest)
+    return int(nearest) if is_whole else float(nearest)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import ray
@@ -46,11 +46,7 @@ def make_generator(job: EngineJob) -> SearchAlgorithm:
     settings, sampling = job.settings, job.sampling
     most = settings.max_concurrent_trials or 0
     if job.searcher is None:
-        samples = (
-            replace(sample, configuration=job.first_configuration + sample.configuration)
-            for sample in sampling.samples()
-        )
-        return ResolvingGenerator(samples, sampling.total(), job.resolver, most, job.first_index)
+        return ResolvingGenerator(job.samples(), job.total, job.resolver, most, job.first_index)
     search = SearchJob(
         dimensions=sampling.dimensions(),
         metrics=[report_name(metric) for metric in settings.metrics],
@@ -230,6 +226,7 @@ class SearchingGenerator(SearchGenerator):
         self._maker: _TrialMaker | None = None
         self._waiting: deque[tuple[_Suggestion, Sample]] = deque()
         self._open: dict[str, _Suggestion] = {}
+        self._latest: dict[str, dict[str, Any]] = {}
         self._asked = 0
         self._first_index, self._next_configuration = first
         self._exhausted = False
@@ -285,7 +282,10 @@ class SearchingGenerator(SearchGenerator):
         if self._limits_itself:
             self._has_to_wait = False  # the trial may have been paused
         suggestion = self._open.get(trial_id)
-        if suggestion is None or suggestion.trials > 1 or self._measured(result) is None:
+        if suggestion is None or self._measured(result) is None:
+            return
+        self._latest[trial_id] = result
+        if suggestion.trials > 1:
             return
         try:
             self.searcher.on_trial_result(trial_id, result)
@@ -297,9 +297,14 @@ class SearchingGenerator(SearchGenerator):
     ) -> None:
         """Let the searcher hear of the last trial of a suggestion, with the mean of them all."""
         self._has_to_wait = False
-        suggestion = self._open.pop(trial_id, None)
+        suggestion, latest = self._open.pop(trial_id, None), self._latest.pop(trial_id, None)
         if suggestion is None:
             return
+        if result is None and not error:
+            # Tune has no result at hand when it ends a trial that is paused.
+            result = latest
+        elif result is not None and result.get("status") == "TIMEOUT":
+            error = True
         measured = None if error or result is None else self._measured(result)
         if measured is not None:
             suggestion.measured.append(measured)

@@ -105,7 +105,7 @@ def test_ctrl_c_ends_trials_and_sweep_interrupted(command, last_sweep):
     for trial in sweep.trials:
         assert "begins" in trial["captured_out"]
         assert "caught" not in trial["captured_out"]
-        assert trial["info"]["sweep"]["stop_reason"] == "stopped by the sweep"
+        assert trial["info"]["sweep"]["stop_reason"] == "The user ended the sweep."
 
 
 def _wait_for_running_trials(last_sweep, count, seconds=60):

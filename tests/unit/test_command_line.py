@@ -103,6 +103,28 @@ class TestRefusals:
         ):
             assert part in text
 
+    @pytest.mark.parametrize(
+        ("name", "text", "told"),
+        [
+            ("code.json", '{"seed": {"py/function": "os.system"}}', "has the key 'py/function', "),
+            ("code.yaml", "seed: !!python/name:os.system", "has the tag '!!python/name:os.system'"),
+            ("code.pickle", "{}", "is a pickle, which can run code "),
+            ("list.yaml", "[1]", "holds [1]; it must hold a mapping of entries."),
+            ("cut.json", "{", "cannot be read: JSONDecodeError: "),
+        ],
+    )
+    def test_config_file_that_is_no_plain_data(self, refusal, tmp_path, name, text, told):
+        (tmp_path / name).write_text(text)
+        code, (sentence,) = refusal("print_config", "with", name)
+        assert code == 2
+        assert sentence.startswith(f"The config file {name!r} {told}")
+
+    def test_config_file_beside_other_mistakes(self, refusal, tmp_path):
+        (tmp_path / "code.json").write_text('{"seed": {"py/function": "os.system"}}')
+        code, lines = refusal("with", "code.json", "multi_env_evl")
+        assert code == 2
+        assert lines[0] == "2 mistakes in the configuration:"
+
     def test_dotted_key_within_a_dictionary(self, refusal, tmp_path):
         (tmp_path / "dots.json").write_text(json.dumps({"unit_ex": {"optimizer": {"a.b": 1}}}))
         code, (sentence,) = refusal("with", "dots.json")

@@ -61,7 +61,7 @@ def progress(job):
 
 
 def tasks(job):
-    samples = enumerate(job.sampling.samples(), job.first_index)
+    samples = enumerate(job.samples(), job.first_index)
     return [job.resolver.complete(index, sample) for index, sample in samples]
 
 
@@ -110,12 +110,13 @@ class TestTrials:
         assert not {5, 6} & {task.seed for task in tasks(evaluation)}
         assert evaluation.total == 3
 
-    def test_do_not_keep_a_seed_that_is_computed(self):
-        dependent = {"seed": "int(base_lr) + 1", "lr": "seed * 1.0"}
-        job = make_job(search_space={"base_lr": [1.0, 2.0]}, dependent=dependent)
-        found = tasks(evaluation_job(job, run_search(job, [1.0, 2.0])))
-        assert len({2, *(task.seed for task in found)}) == 4
-        assert [task.resolved for task in found] == [{"lr": float(task.seed)} for task in found]
+    def test_draw_what_the_best_configuration_drew(self):
+        space = {"base_lr": [1.0, 2.0]}
+        job = make_job(search_space=space, dependent={"lr": "uniform(0, 1)"})
+        found = tasks(evaluation_job(job, run_search(job, [2.0, 1.0])))
+        (_, best) = job.sampling.samples()
+        drawn = job.resolver.complete(1, best).resolved
+        assert [task.resolved for task in found] == [drawn] * len(found)
 
     def test_follow_the_mean_over_repetitions(self):
         job = make_job(search_space={"base_lr": [1.0, 2.0]}, repeat=2)

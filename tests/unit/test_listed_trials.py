@@ -150,3 +150,66 @@ class TestTrials:
         _, mistakes = parse_trials([trial], unit_ex)
         assert all(sentence.startswith("ray.trials[0].config_updates") for sentence in mistakes)
         assert len(mistakes) == 1
+
+    @pytest.mark.parametrize(
+        "updates",
+        [
+            {"env_name": None, "optimizer": {"name": None, "lr": 1}},
+            {"env_name": None, "optimizer.name": None, "optimizer.lr": 1},
+        ],
+    )
+    def test_can_set_none(self, updates):
+        (trial,), mistakes = parse_trials([{"config_updates": updates}], unit_ex)
+        assert mistakes == []
+        assert trial["config_updates"] == {"env_name": None, "optimizer": {"name": None, "lr": 1}}
+
+    @pytest.mark.parametrize(
+        "value",
+        [
+            "uniform(0, 1)",
+            "tune.uniform(0, 1)",
+            "uniform(0",
+            "unifrom(0, 1)",
+            "2 ** range(1, 6)",
+            {"grid_search": [1, 2]},
+            {"choice": [1, 2]},
+            {"uniform": {"lower": 0, "upper": 1}},
+        ],
+    )
+    def test_have_values_and_no_samplers(self, value):
+        trials = [{"config_updates": {"optimizer": {"lr": value}}}]
+        _, mistakes = parse_trials(trials, unit_ex)
+        (sentence,) = mistakes
+        assert sentence.startswith("ray.trials[0].config_updates.optimizer.lr is ")
+        assert (
+            ", which reads as a sampler; ray.trials lists values, and samplers belong in "
+            "ray.search_space." in sentence
+        )
+
+    def test_can_have_no_samplers_of_tune(self):
+        from ray import tune
+
+        for value in (tune.uniform(0, 1), tune.sample_from(lambda spec: 1)):
+            _, mistakes = parse_trials([{"config_updates": {"lr": value}}], unit_ex)
+            assert len(mistakes) == 1
+
+    @pytest.mark.parametrize("value", ["adam", "mean(x)", [1, 2], "a if b else c", True])
+    def test_can_have_any_value(self, value):
+        (trial,), mistakes = parse_trials([{"config_updates": {"lr": value}}], unit_ex)
+        assert (trial["config_updates"], mistakes) == ({"lr": value}, [])
+
+    def test_have_a_seed_only_where_nothing_else_gives_it(self):
+        trials = [{"config_updates": {"lr": 1}}, {"config_updates": {"seed": 3}}]
+        read, mistakes = parse_trials(trials, unit_ex)
+        assert mistakes == []
+        assert read[1]["config_updates"] == {"seed": 3}
+        _, mistakes = parse_trials(trials, unit_ex, seeds_are_chosen=True)
+        assert mistakes == [
+            "ray.trials[1].config_updates.seed is 3, but ray.seeds or ray.repeat chooses the "
+            "seeds; give one of them."
+        ]
+
+    def test_with_none_for_the_seed_get_one_as_others_do(self):
+        trials = [{"config_updates": {"seed": None, "lr": 1}}]
+        (trial,), mistakes = parse_trials(trials, unit_ex, seeds_are_chosen=True)
+        assert (trial["config_updates"], mistakes) == ({"lr": 1}, [])

@@ -24,7 +24,7 @@ from sacred_ray_ingredient.sampling import Sample
 outer_ex = make_outer("outer_ex", unit_ex)
 
 
-def _complete(dependent, sampled, functions=None):
+def _complete(dependent, sampled, functions=None, configuration=0):
     resolvers, mistakes = parse_dependent(dependent, functions)
     assert mistakes == []
     resolver = TrialResolver(
@@ -33,7 +33,7 @@ def _complete(dependent, sampled, functions=None):
         1,
         lambda updates: evaluate_config(unit_ex, updates),
     )
-    return resolver.complete(0, Sample(sampled, 0))
+    return resolver.complete(0, Sample(sampled, configuration))
 
 
 def _mistakes(ray):
@@ -58,11 +58,11 @@ def test_a_circle_through_a_derived_entry_is_refused():
         _complete({"base_lr": "lr * 3"}, {})
 
 
-def test_functions_that_draw_are_repeated_by_the_seed_and_leave_the_random_state_alone():
+def test_functions_draw_alike_in_a_configuration_and_leave_the_random_state_alone():
     functions = {"base_lr": lambda config: np.random.uniform()}
     state = np.random.get_state()[1].copy()
-    first, second = (_complete({}, {"seed": 5}, functions).resolved for _ in range(2))
-    other = _complete({}, {"seed": 6}, functions).resolved
+    first, second = (_complete({}, {"seed": 5 + n}, functions).resolved for n in range(2))
+    other = _complete({}, {"seed": 5}, functions, configuration=1).resolved
     assert first == second != other
     assert (np.random.get_state()[1] == state).all()
 

@@ -114,8 +114,8 @@ class TestScheduler:
 
 class TestStopRules:
     def test_are_read(self):
-        rules = plan({**SEARCH, "stop": {"loss": "<= 0.1", "training_iteration": 5}}).stop_rules
-        assert [rule.text for rule in rules] == ["loss <= 0.1", "training_iteration >= 5"]
+        rules = plan({**SEARCH, "metric": "loss", "stop": {"loss": "<= 0.1", "step": 5}}).stop_rules
+        assert [rule.text for rule in rules] == ["loss <= 0.1", "step >= 5"]
 
     def test_that_are_wrong_are_mistakes(self):
         (sentence,) = mistakes({**SEARCH, "stop": {"loss": "low"}})
@@ -195,6 +195,14 @@ class TestKindsOfValues:
     def test_that_differ_from_the_own_ones_are_a_mistake(self, space, sentence):
         assert mistakes({"search_space": space}) == [sentence]
 
+    def test_are_compared_in_environments_and_listed_trials_too(self):
+        own = "a number, where the inner experiment has 'a', text; give values of its kind, or -f"
+        assert mistakes({"envs": ["a", 3]}) == [f"ray.envs gives 3, {own} if it takes others."]
+        listed = {"trials": [{"named_configs": ["fast"]}, {"config_updates": {"env_name": 3}}]}
+        assert mistakes(listed) == [
+            f"ray.trials[1].config_updates.env_name gives 3, {own} if it takes others."
+        ]
+
     def test_are_not_compared_under_force(self):
         assert plan({"search_space": {"base_lr": ["0.1"]}}, force=True).total_trials == 1
 
@@ -203,6 +211,56 @@ class TestKindsOfValues:
     )
     def test_that_are_near_enough_are_taken(self, space):
         assert plan({"search_space": space}).total_trials > 0
+
+
+def test_a_stop_rule_needs_a_metric_that_is_logged():
+    (sentence,) = mistakes({**SEARCH, "stop": {"loss": 1}})
+    assert sentence.startswith("ray.stop ends trials before they return their result")
+    assert plan({**SEARCH, "stop": {"loss": 1}, "metric": "loss"}).stop_rules[0].text == "loss >= 1"
+
+
+def test_an_error_in_a_condition_is_found_first():
+    space = {"base_lr": "choice([1, 2, 3])", "env_name": "'b' if 1 / (base_lr - 2) > 0"}
+    (sentence,) = mistakes({"search_space": space})
+    assert "1 / (base_lr - 2) > 0" in sentence
+
+
+@pytest.mark.parametrize(
+    "ray",
+    [
+        {"envs": ["a", "b"], "dependent": {"env_name": "str('c')"}},
+        {
+            "search_space": {"optimizer.momentum": [0.1]},
+            "dependent": {"optimizer": "{'name': 'x'}"},
+        },
+        {"trials": [{"config_updates": {"base_lr": 1.0}}], "dependent": {"base_lr": "2.0"}},
+    ],
+)
+def test_a_parameter_is_either_given_or_computed(ray):
+    (sentence,) = mistakes(ray)
+    assert "give the same parameter; give one of them" in sentence
+
+
+def test_repetitions_share_what_dependent_parameters_draw():
+    asked = {"search_space": {"env_name": ["a", "b"]}, "dependent": {"base_lr": "uniform(0, 1)"}}
+    made = plan({**asked, "repeat": 2})
+    tasks = [
+        made.trial_resolver.complete(index, sample)
+        for index, sample in enumerate(made.sampling.samples())
+    ]
+    drawn = [task.resolved["base_lr"] for task in tasks]
+    assert drawn[0] == drawn[1] != drawn[2] == drawn[3]
+    assert len({task.seed for task in tasks}) == 4
+
+
+def test_the_best_of_several_environments_is_not_evaluated_again():
+    (sentence,) = mistakes({**SEARCH, "envs": ["a", "b"], "evaluate_best": 2})
+    assert sentence.startswith("ray.evaluate_best=2 runs the best configuration again")
+
+
+def test_repetitions_and_a_computed_seed_do_not_go_together():
+    (sentence,) = mistakes({**SEARCH, "repeat": 2, "dependent": {"seed": "3"}})
+    assert sentence.startswith("ray.dependent.seed computes the seed, which ray.repeat")
 
 
 class TestConditions:

@@ -119,10 +119,10 @@ def test_named_configs_of_a_trial_reach_what_is_computed():
     assert [trial.updates for trial in trials] == [{}, {"base_lr": 4.0}]
 
 
-def test_functions_that_draw_have_the_seed_of_the_trial_and_leave_the_state_alone():
+def test_functions_that_draw_have_a_seed_of_the_configuration_and_leave_the_state_alone():
     resolvers, _ = parse_dependent({}, {"x": lambda config: random.random()})
     resolver = TrialResolver(lambda parameters, names: {}, resolvers, 42, inner_config)
     state = random.getstate()
-    drawn = [resolver.complete(index, Sample({}, 0)).resolved["x"] for index in (0, 1, 0)]
+    drawn = [resolver.complete(index, Sample({}, index)).resolved["x"] for index in (0, 1, 0)]
     assert drawn[0] == drawn[2] != drawn[1]
     assert random.getstate() == state

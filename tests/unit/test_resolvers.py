@@ -8,9 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sacred_ray_ingredient.errors import ResolverError
+from sacred_ray_ingredient.errors import ConfigMistakes, ResolverError
 from sacred_ray_ingredient.nested import set_path
-from sacred_ray_ingredient.resolvers import ConfigView, parse_dependent, resolver
+from sacred_ray_ingredient.resolvers import (
+    ConfigView,
+    import_reference,
+    is_reference,
+    parse_dependent,
+    resolver,
+)
 
 CONFIG = {"lr": 0.5, "layers": [2, 1], "optimizer": {"lr": 0.25, "wd": 0.1}}
 
@@ -76,6 +82,14 @@ def test_a_function_by_name(helpers):
     assert found.resolve(CONFIG) == 1.0
     assert resolve("my_helpers:nothing") == 7
     assert resolve("my_helpers:Tables.pick") == 0.5
+
+
+def test_a_reference_is_imported_for_others_too(helpers):
+    assert import_reference(" my_helpers:Tables.pick ", "here")({"lr": 3}) == 3
+    with pytest.raises(ConfigMistakes, match="^here is 'my_helpers:scald', but .* mean 'scaled'"):
+        import_reference("my_helpers:scald", "here")
+    texts = ["my_helpers:scaled", " a.b:C.d ", "a", "a:b:c", "lr * 2", "x[1:2]"]
+    assert [is_reference(text) for text in texts] == [True, True, False, False, False, False]
 
 
 def test_a_function_as_python_object_is_kept_by_name_and_source():

@@ -1,5 +1,6 @@
 """When a trial has gone on for long enough."""
 
+import inspect
 import sys
 import types
 
@@ -61,6 +62,19 @@ class TestThresholds:
     def test_find_a_metric_that_is_reported_under_another_name(self):
         assert rule({"metric_loss": 1}).check("id", {"metric_metric_loss": 2.0})
 
+    @pytest.mark.parametrize("name", ["error", "date", "status", "pid", "done", "timestamp"])
+    def test_look_at_the_metric_where_tune_has_a_value_of_the_same_name(self, name):
+        found = rule({name: 0.5})
+        assert found.text == f"{name} >= 0.5"
+        assert found.check("id", {name: 0, f"metric_{name}": 1.0})
+        assert not found.check("id", {name: 1000, f"metric_{name}": 0.25})
+
+    def test_of_the_result_could_never_end_a_trial(self):
+        assert mistake({"result": 0.5}) == (
+            "ray.stop.result is 0.5, but the result of a trial is known when it has ended and can "
+            "end none; name a metric that the experiment logs."
+        )
+
     def test_each_is_a_rule(self):
         rules, mistakes = parse_stop({"accuracy": 0.9, "loss": "<= 0.1", "step": None})
         assert ([each.text for each in rules], mistakes) == (["accuracy >= 0.9", "loss <= 0.1"], [])
@@ -96,6 +110,17 @@ class TestPlateau:
     def test_waits_for_the_metric(self):
         found = rule({"plateau": self.ARGUMENTS})
         assert not any(found.check("a", {"step": step}) for step in range(9))
+
+    def test_looks_at_the_metric_where_tune_has_a_value_of_the_same_name(self):
+        found = rule({"plateau": {**self.ARGUMENTS, "metric": "error"}})
+        varies = [{"error": 0, "metric_error": value} for value in (1.0, 5.0, 9.0, 13.0)]
+        assert not any([found.check("a", result) for result in varies])
+        stays = [{"error": number, "metric_error": 1.0} for number in range(0, 40, 10)]
+        assert any([found.check("b", result) for result in stays])
+
+    def test_can_look_at_what_tune_counts(self):
+        found = rule({"plateau": {**self.ARGUMENTS, "metric": "time_total_s"}})
+        assert any([found.check("a", {"time_total_s": 1.0}) for _ in range(4)])
 
     def test_does_not_count_reports_without_the_metric(self):
         found = rule({"plateau": self.ARGUMENTS})
@@ -146,6 +171,24 @@ class TestPlateau:
                     ("grace_period", -1, 0),
                 )
             ),
+            *(
+                (
+                    {"metric": metric},
+                    f"ray.stop.plateau.metric is {metric!r}; it must be the name of a metric.",
+                )
+                for metric in (None, "", " ", 3, ["loss"])
+            ),
+            (
+                {"metric": "result"},
+                "ray.stop.plateau.metric is 'result', but the result of a trial is known when it ",
+            ),
+            *(
+                (
+                    {"metric": "loss", "std": std},
+                    f"ray.stop.plateau.std is {std}; it must be a number from 0.",
+                )
+                for std in (-0.01, float("nan"))
+            ),
             (
                 {"metric": "loss", "std": True},
                 "ray.stop.plateau.std is True; it must be a number.",
@@ -171,6 +214,15 @@ class TestPlateau:
 def over(trial_id, result):
     """Is what the tests name as a function."""
     return result["loss"] < 0.5
+
+
+class Within:
+    over = staticmethod(over)
+
+
+class Always:
+    def __call__(self, trial_id, result):
+        return True
 
 
 class TestFunctions:
@@ -206,20 +258,41 @@ class TestFunctions:
 
     def test_that_cannot_be_imported_are_a_mistake(self):
         assert mistake("no_such_module:f") == (
-            "ray.stop is 'no_such_module:f', but importing 'no_such_module' raised "
-            "ModuleNotFoundError: No module named 'no_such_module'."
+            "ray.stop is 'no_such_module:f', but there is no module 'no_such_module'; it must be "
+            "importable from the folder of the project."
         )
 
     def test_that_their_module_does_not_have_are_a_mistake(self):
-        assert mistake({"function": f"{__name__}:no_such"}) == (
-            f"ray.stop.function is '{__name__}:no_such', which is no function; it must take the "
-            "trial id and the reported values and tell whether the trial is to end."
+        assert mistake({"function": f"{__name__}:ovver"}) == (
+            f"ray.stop.function is '{__name__}:ovver', but there is no 'ovver' "
+            f"(did you mean 'over'?) in '{__name__}'."
         )
+
+    def test_can_be_within_a_class(self):
+        assert rule(f"{__name__}:Within.over").check("a", {"loss": 0.25})
+
+    def test_of_a_script_that_ends_the_process_are_a_mistake(self, monkeypatch, tmp_path):
+        (tmp_path / "ends_at_import.py").write_text("raise SystemExit(3)")
+        monkeypatch.syspath_prepend(str(tmp_path))
+        assert "raised SystemExit: 3; " in mistake("ends_at_import:f")
+
+    @pytest.mark.parametrize(
+        "function", [lambda: True, lambda values: True, lambda a, b, c: True, lambda *, a, b: True]
+    )
+    def test_take_two_arguments(self, function):
+        assert mistake(function).endswith(
+            "; it must take two arguments, the trial id and the reported values."
+        )
+        assert f", which takes {inspect.signature(function)}; " in mistake(function)
+
+    @pytest.mark.parametrize("function", [lambda a, b=1, c=2: True, lambda *a: True, Always(), min])
+    def test_that_can_take_two_arguments_are_taken(self, function):
+        rule(function)
 
     def test_of_a_module_that_raises_are_a_mistake(self, monkeypatch, tmp_path):
         (tmp_path / "raises_at_import.py").write_text("1 / 0")
         monkeypatch.syspath_prepend(str(tmp_path))
-        assert "raised ZeroDivisionError: division by zero." in mistake("raises_at_import:f")
+        assert "raised ZeroDivisionError: division by zero; " in mistake("raises_at_import:f")
 
     def test_that_are_values_of_a_module_are_a_mistake(self, monkeypatch):
         module = types.ModuleType("with_a_value")

@@ -10,7 +10,6 @@ from sacred_ray_ingredient.summary import (
     group_of,
     group_statistics,
     pareto_front,
-    ranked,
     table_rows,
     value_of,
 )
@@ -28,17 +27,6 @@ def outcome(index, value=None, status="COMPLETED", attempt=0, **parameters):
 )
 def test_only_a_finite_value_can_be_compared(value, expected):
     assert value_of(outcome(0, value), "loss") == expected
-
-
-@pytest.mark.parametrize(("mode", "order"), [("max", [1, 0, 3, 2]), ("min", [2, 0, 3, 1])])
-def test_trials_are_ranked_from_the_best_and_ties_by_index(mode, order):
-    trials = [outcome(3, 2.0), outcome(0, 2.0), outcome(1, 3.0), outcome(2, 1.0)]
-    assert [trial.index for trial in ranked(trials, "loss", mode)] == order
-
-
-def test_what_has_not_completed_is_not_ranked():
-    trials = [outcome(0, 9.0, "FAILED"), outcome(1, math.nan), outcome(2), outcome(3, 1.0)]
-    assert [trial.index for trial in ranked(trials, "loss", "max")] == [3]
 
 
 def test_statuses_are_counted():

@@ -304,6 +304,12 @@ class TestWithTuneFiles:
         given = ["broken.yaml", "code.pickle", "missing.json"]
         assert with_tune_files(outer_ex, given) == (given, {})
 
+    def test_what_could_run_code_stays_and_is_told_later(self, file, tmp_path):
+        call = {"py/reduce": [{"py/function": "os.system"}, {"py/tuple": ["touch ran"]}]}
+        name = file({"config": {"base_lr": call}})
+        assert with_tune_files(outer_ex, [name]) == ([name], {})
+        assert [path.name for path in tmp_path.iterdir()] == [name]
+
     def test_mistakes_of_all_files_are_told(self, file):
         files = [file({"config": {}, "run": name}, f"{name}.json") for name in "ab"]
         with pytest.raises(ConfigMistakes, match=r"(?s)a\.json is to run 'a'.*b\.json is to run"):

@@ -347,14 +347,16 @@ class SimpleNamespaceSearcher(Scripted):
 
 
 def test_of_a_job_without_a_searcher_all_is_sampled():
+    from sacred_ray_ingredient.engines.base import EngineJob
     from sacred_ray_ingredient.engines.tune_search import make_generator
 
     space, _ = parse_search_space({"x": "uniform(0, 1)"})
-    job = SimpleNamespace(
+    job = EngineJob(
+        sweep=None,
         settings=SimpleNamespace(max_concurrent_trials=3),
         sampling=Sampling(space, 5, 1),
         resolver=Resolver(),
-        searcher=None,
+        storage_path="/tmp",
         first_index=2,
     )
     generator = make_generator(job)
