@@ -32,9 +32,12 @@ from sacred_ray_ingredient.search_request import read_search, search_mistakes
 from sacred_ray_ingredient.search_space import SearchSpace
 from sacred_ray_ingredient.settings import SweepSettings, read_settings
 from sacred_ray_ingredient.stop_rules import StopRule
+from sacred_ray_ingredient.tasks import TrialTask
 
 # As many points are tried with the resolvers before the first trial.
 _TRIED_POINTS = 1000
+# And the whole configuration of so many.
+_EVALUATED_POINTS = 30
 
 
 @dataclass(frozen=True)
@@ -242,18 +245,27 @@ def _try_first_points(plan: SweepPlan) -> None:
     is_computed = plan.resolvers or has_conditions or sampling.named_configs is not None
     if not is_computed and not sampling.trials:
         return
-    resolver = plan.trial_resolver
     mistakes: dict[str, None] = {}
-    samples = itertools.islice(plan.sampling.samples(), _TRIED_POINTS)
-    index = 0
+    tasks: list[TrialTask] = []
+    samples = itertools.islice(sampling.samples(), _TRIED_POINTS)
     while True:
         try:
-            sample = next(samples)
-            resolver.complete(index, sample)
+            tasks.append(plan.trial_resolver.complete(len(tasks), next(samples)))
         except StopIteration:
             break
         except ResolverError as error:
             mistakes[str(error)] = None
-        index += 1
+    if has_conditions and not mistakes:
+        mistakes |= dict.fromkeys(sampling.condition_mistakes(_derived_entries(plan, tasks)))
     if mistakes:
         raise ConfigMistakes(list(mistakes))
+
+
+def _derived_entries(plan: SweepPlan, tasks: Sequence[TrialTask]) -> set[str]:
+    """Find the entries of the inner experiment that follow from what is sampled."""
+    fixed = flatten(plan.sampling.fixed)
+    changed: set[str] = set()
+    for task in tasks[:_EVALUATED_POINTS]:
+        config = flatten(evaluate_config(plan.inner, task.config_updates()))
+        changed |= {path for path, value in config.items() if fixed.get(path) != value}
+    return changed - set(plan.parameters)

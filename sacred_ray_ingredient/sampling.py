@@ -137,7 +137,7 @@ class Sampling:
         count
             How many; fewer where there are not so many.
         total
-            Number of all trials, from :meth:`total` or :meth:`total_within`.
+            Number of all trials.
 
         Raises
         ------
@@ -237,8 +237,7 @@ class Sampling:
         elif not suggested and self._has_to_be_counted:
             points = sum(1 for _ in self._drawn_points())
         else:
-            entries = self.space.entries.values()
-            most = math.prod(_most_points(entry) for entry in entries)
+            most = math.prod(map(_most_points, self.space.entries.values()))
             points = (
                 self.num_samples * len(self.envs or (None,)) * len(self._names_of_grid()) * most
             )

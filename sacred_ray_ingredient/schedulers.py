@@ -76,6 +76,7 @@ _ALIASES = {
     "medianstoppingrule": "median_stopping",
     "population_based_training": "pbt",
     "populationbasedtraining": "pbt",
+    "fifoscheduler": "fifo",
 }
 # Given elsewhere, or a function, which no text can hold.
 _NOT_TAKEN = {
@@ -106,9 +107,7 @@ def parse_scheduler(raw: Any, source: str = SOURCE) -> tuple[Choice | None, list
     if raw is None or raw == {}:
         return None, []
     try:
-        choice = read_choice(
-            stored_text(raw), source, {*KINDS, "fifo"}, {**_ALIASES, "fifoscheduler": "fifo"}
-        )
+        choice = read_choice(stored_text(raw), source, {*KINDS, "fifo"}, _ALIASES)
     except ConfigMistakes as wrong:
         return None, list(wrong.mistakes)
     if choice.name == "fifo":

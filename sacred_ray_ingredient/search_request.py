@@ -94,7 +94,8 @@ def _make_sampling(
 ) -> tuple[Sampling, list[str]]:
     """Put together what is sampled."""
     named_configs, mistakes = parse_named_configs(settings.named_configs, inner)
-    trials, wrong_trials = parse_trials(settings.trials, inner)
+    seeds_are_chosen = settings.repeat > 1 or settings.seeds is not None
+    trials, wrong_trials = parse_trials(settings.trials, inner, seeds_are_chosen=seeds_are_chosen)
     mistakes += wrong_trials
     if not isinstance(outer_seed, int) or outer_seed < 0:
         mistakes.append(f"seed is {outer_seed!r}; it must be a whole number from 0.")
@@ -165,7 +166,8 @@ def search_mistakes(inner: Experiment, settings: SweepSettings, search: SearchRe
         sampling.total(suggested=searcher is not None)
     except ResolverError as error:  # of a condition
         return [str(error)]
-    mistakes = searcher_mistakes(
+    mistakes = sampling.condition_mistakes([resolver.path for resolver in search.resolvers])
+    mistakes += searcher_mistakes(
         searcher,
         dimensions,
         settings.metrics,

@@ -6,10 +6,12 @@ class would wait for ever or end too early, a subclass mends that.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import io
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -40,6 +42,13 @@ _NUMPY_SEEDS = 2**32
 # NGOpt, stumbles over NumPy 2.4.
 _NEVERGRAD_OPTIMIZER = "PortfolioDiscreteOnePlusOne"
 _LEAST_ZOOPT_BUDGET = 4  # with less, ZOOpt ends the process
+_LIBRARIES = {
+    **{"optuna": "Optuna", "hyperopt": "HyperOpt", "nevergrad": "Nevergrad"},
+    **{"bohb": "BOHB", "bayesopt": "BayesOpt", "zoopt": "ZOOpt"},
+}
+# Enough results for a library to learn from, where it is told to begin with that at once.
+_TRIED_RESULTS = 8
+_AT_ONCE = {"hyperopt": {"n_initial_points": 1}, "bayesopt": {"random_search_steps": 0}}
 
 
 @dataclass(frozen=True)
@@ -145,11 +154,82 @@ def make_searcher(choice: Choice, job: SearchJob) -> tuple[Searcher, dict[str, E
     with quiet(), preserved_random_states():
         try:
             searcher: Searcher = _MAKERS[choice.name](choice, order)
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # ZOOpt ends the process
             raise SweepFailed(
                 f"The searcher {choice.text()!r} cannot be made: {type(error).__name__}: {error}"
             ) from error
     return searcher, encodings
+
+
+def refused_by_library(
+    choice: Choice,
+    dimensions: Mapping[str, Sampler],
+    metrics: Sequence[str] = ("result",),
+    modes: Sequence[str] = ("max",),
+    num_samples: int = 10,
+) -> str | None:
+    """Let the library of a searcher look at the values of its arguments.
+
+    The searcher is made and asked for a suggestion; if it was given arguments, also for one that
+    it has to base on results. Ray need not have been started.
+
+    Parameters
+    ----------
+    choice
+        What the user chose; nothing else is wrong with it.
+    dimensions
+        What there is to choose: samplers by name.
+    metrics, modes
+        What it looks at, and ``min`` or ``max`` for each.
+    num_samples
+        How many choices there will be.
+
+    Returns
+    -------
+    str or None
+        A sentence; None if the library takes them.
+    """
+    job = SearchJob(dimensions, metrics, modes, 0, num_samples)
+    tried = [(choice, job)]
+    at_once = _learning_at_once(choice)
+    if at_once is not None:
+        places = [(number + 0.5) / _TRIED_RESULTS for number in range(_TRIED_RESULTS)]
+        points = [{name: s.quantile(place) for name, s in dimensions.items()} for place in places]
+        known = [(point, [float(n)] * len(metrics)) for n, point in enumerate(points)]
+        tried.append((at_once, replace(job, earlier=known)))
+    said = io.StringIO()
+    try:
+        # ZOOpt says on the terminal why it ends the process.
+        with contextlib.redirect_stdout(said), preserved_random_states():
+            for asked, what in tried:
+                searcher, _ = make_searcher(asked, what)
+                searcher.suggest("tried")
+    except (Exception, SystemExit) as error:
+        cause = error.__cause__ or error if isinstance(error, SweepFailed) else error
+        is_end = isinstance(cause, SystemExit)
+        problem = said.getvalue() if is_end else f"{type(cause).__name__}: {cause}"
+        return (
+            f"ray.search_alg is {choice.text()!r}, which {_LIBRARIES[choice.name]} refuses: "
+            f"{problem.strip().rstrip('.')}."
+        )
+    return None
+
+
+def _learning_at_once(choice: Choice) -> Choice | None:
+    """Return a choice with the user's arguments that bases its first suggestion on results.
+
+    None where no argument is given, or a library that takes long to learn would be used.
+    """
+    if not set(choice.arguments) - {"seed"}:
+        return None
+    if choice.name != "optuna":
+        at_once = _AT_ONCE.get(choice.name)
+        return None if at_once is None else replace(choice, arguments=choice.arguments | at_once)
+    name, arguments = optuna_sampler(choice)
+    if name != "tpe":
+        return None
+    sampler = {"name": name, **arguments, "n_startup_trials": 1}
+    return replace(choice, arguments={**choice.arguments, "sampler": sampler})
 
 
 def _encoded_points(job: SearchJob, encodings: Mapping[str, Encoding]) -> list[dict[str, Any]]:

@@ -44,7 +44,7 @@ HARMFUL = {
     "within_a_key.json": json.dumps({"ray": {f"json://{json.dumps(CALL)}": 1}}),
     "early.json": json.dumps({"config": {"lr": CALL}}),
     "twice.yaml": json.dumps({"ray": {"exp_name": CALL}}),
-    "alias.yml": "a: &a {b: [*a]}\nray: {exp_name: {py/object: os.system}}\n",
+    "alias.yml": "ray: {exp_name: {py/object: os.system}}\na: &a {b: [*a]}\n",
     "apply.yaml": "ray: {exp_name: !!python/object/apply:os.system ['touch ran']}\n",
     "new.yaml": "ray: {exp_name: !!python/object/new:os.system ['touch ran']}\n",
     "name.yaml": "ray: {exp_name: !!python/name:os.system }\n",

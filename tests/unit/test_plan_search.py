@@ -226,6 +226,16 @@ def test_an_error_in_a_condition_is_found_first():
 
 
 @pytest.mark.parametrize(
+    ("condition", "dependent"),
+    [("lr > 1", {}), ("unit_data.size > 5", {"unit_data.size": "int(base_lr)"}), ("seed > 3", {})],
+)
+def test_a_condition_cannot_read_what_follows_from_a_sample(condition, dependent):
+    space = {"base_lr": [0.1, 9.0], "env_name": f"'b' if {condition}"}
+    (sentence,) = mistakes({"search_space": space, "dependent": dependent})
+    assert f"{condition.split()[0]!r}, which is computed after the space is sampled" in sentence
+
+
+@pytest.mark.parametrize(
     "ray",
     [
         {"envs": ["a", "b"], "dependent": {"env_name": "str('c')"}},

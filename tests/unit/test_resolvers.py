@@ -86,7 +86,7 @@ def test_a_function_by_name(helpers):
 
 def test_a_reference_is_imported_for_others_too(helpers):
     assert import_reference(" my_helpers:Tables.pick ", "here")({"lr": 3}) == 3
-    with pytest.raises(ConfigMistakes, match="^here is 'my_helpers:scald', but .* mean 'scaled'"):
+    with pytest.raises(ConfigMistakes, match=r"^here is 'my_helpers:scald', but .* mean 'scaled'"):
         import_reference("my_helpers:scald", "here")
     texts = ["my_helpers:scaled", " a.b:C.d ", "a", "a:b:c", "lr * 2", "x[1:2]"]
     assert [is_reference(text) for text in texts] == [True, True, False, False, False, False]
