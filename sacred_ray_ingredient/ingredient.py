@@ -281,6 +281,7 @@ def _prepare(outer: Experiment, inner: Experiment, run: Run) -> None:
 def _as_text(ray_config: dict[str, Any]) -> dict[str, Any]:
     """Return the entries that can hold Python objects as they are stored, in the grammar's text."""
     from sacred_ray_ingredient.resolvers import reference_text
+    from sacred_ray_ingredient.schedulers import stored_text
     from sacred_ray_ingredient.search_space import parse_search_space
     from sacred_ray_ingredient.stop_rules import parse_stop
 
@@ -296,6 +297,7 @@ def _as_text(ray_config: dict[str, Any]) -> dict[str, Any]:
     return {
         "search_space": space.text(),
         "dependent": unflatten(dependent),
+        "scheduler": stored_text(ray_config["scheduler"]),
         **({"stop": rules[0].text} if is_function and rules else {}),
     }
 

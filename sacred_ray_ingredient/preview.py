@@ -14,7 +14,7 @@ from sacred_ray_ingredient.tasks import TrialTask
 
 _SHOWN = 10
 # Configurations that are gone through where their number cannot be known otherwise.
-_MOST_COUNTED = 100_000
+_MOST_COUNTED = 20_000
 
 
 def preview(plan: SweepPlan) -> str:

@@ -84,9 +84,6 @@ _NOT_TAKEN = {
     "mode": "; it is ray.mode",
     "custom_explore_fn": "; use ray.dependent for what follows from other parameters",
 }
-# What Tune counts with, or divides by the logarithm of; it would fail with an error of Python's.
-_COUNTS = frozenset({"brackets"})
-_ABOVE_ONE = frozenset({"reduction_factor"})
 
 
 def parse_scheduler(raw: Any, source: str = SOURCE) -> tuple[Choice | None, list[str]]:
@@ -200,16 +197,20 @@ def scheduler_mistakes(
             "and ray.envs, or use asha."
         )
     if kind.mutates is not None and not mistakes:
-        mutated, wrong = mutations(choice, space, source)
-        mistakes += wrong
-        if not mutated and not wrong:
-            mistakes.append(
-                f"{source} is {choice.text()!r}, which changes parameters of the search space "
-                f"while trials run, but there is none that it can change; give {kind.mutates}."
-            )
+        mistakes += _mutation_mistakes(choice, space, source)
     if not mistakes:
         mistakes += _refused_by_tune(choice, source)
     return mistakes
+
+
+def _mutation_mistakes(choice: Choice, space: SearchSpace, source: str) -> list[str]:
+    mutated, mistakes = mutations(choice, space, source)
+    if mutated or mistakes:
+        return mistakes
+    return [
+        f"{source} is {choice.text()!r}, which changes parameters of the search space while trials "
+        f"run, but there is none that it can change; give {KINDS[choice.name].mutates}."
+    ]
 
 
 def _argument_mistakes(choice: Choice, source: str) -> list[str]:
@@ -244,9 +245,9 @@ def _wanted(name: str, value: Any, default: Any) -> str | None:
         return None if is_right else f"a list of {len(default)} numbers"
     if not isinstance(default, (int, float)):
         return None
-    if name in _COUNTS:
-        return None if _is_number(value) and value == int(value) else "a whole number"
-    if name in _ABOVE_ONE:
+    if name == "brackets":  # Tune counts with it
+        return None if isinstance(value, int) and _is_number(value) else "a whole number"
+    if name == "reduction_factor":  # Tune divides by its logarithm
         return None if _is_number(value) and value > 1 else "a number above 1"
     return None if _is_number(value) else "a number"
 

@@ -175,13 +175,41 @@ def search_mistakes(inner: Experiment, settings: SweepSettings, search: SearchRe
         scheduler=None if scheduler is None else scheduler.name,
         warm_start=settings.warm_start is not None,
     )
+    mistakes += _mistakes_of_points(settings, sampling)
+    mistakes += _mistakes_of_endings(settings)
+    if scheduler is not None:
+        repeats = settings.repeat > 1 or settings.seeds is not None or bool(settings.envs)
+        mistakes += scheduler_mistakes(
+            scheduler,
+            settings.metrics[0],
+            sampling.space,
+            has_checkpoints(inner),
+            repeats=repeats,
+        )
+    if searcher is not None and not mistakes:
+        from sacred_ray_ingredient.engines.make_searcher import refused_by_library
+
+        refused = refused_by_library(
+            searcher, dimensions, settings.metrics, settings.modes, sampling.num_samples
+        )
+        mistakes += [] if refused is None else [refused]
+    return mistakes
+
+
+def _mistakes_of_points(settings: SweepSettings, sampling: Sampling) -> list[str]:
+    dimensions = sampling.dimensions()
     others = set(sampling.space.paths()) - set(dimensions)
-    mistakes += points_mistakes(settings.points_to_evaluate, dimensions, others)
+    mistakes = points_mistakes(settings.points_to_evaluate, dimensions, others)
     if len(settings.points_to_evaluate) > sampling.num_samples:
         mistakes.append(
             f"ray.points_to_evaluate has {len(settings.points_to_evaluate)} points, but "
             f"ray.num_samples is {sampling.num_samples}; give as many samples at least."
         )
+    return mistakes
+
+
+def _mistakes_of_endings(settings: SweepSettings) -> list[str]:
+    mistakes = []
     if settings.evaluate_best and settings.envs:
         mistakes.append(
             f"ray.evaluate_best={settings.evaluate_best} runs the best configuration again, but "
@@ -192,9 +220,5 @@ def search_mistakes(inner: Experiment, settings: SweepSettings, search: SearchRe
         mistakes.append(
             "ray.stop ends trials before they return their result, but ray.metric is 'result'; "
             "give the name of a metric that the experiment logs."
-        )
-    if scheduler is not None:
-        mistakes += scheduler_mistakes(
-            scheduler, settings.metrics[0], sampling.space, has_checkpoints(inner)
         )
     return mistakes

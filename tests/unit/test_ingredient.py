@@ -106,7 +106,9 @@ class TestStoredEntries:
         return False
 
     def stored(self, **entries):
-        return _as_text({"search_space": {}, "dependent": {}, "stop": None, **entries})
+        return _as_text(
+            {"search_space": {}, "dependent": {}, "stop": None, "scheduler": None, **entries}
+        )
 
     def test_are_text(self):
         assert self.stored(search_space={"lr": [1, 2], "x+y": [[1, 2]]})["search_space"] == {
@@ -119,3 +121,4 @@ class TestStoredEntries:
     def test_are_left_as_they_are_where_they_are_plain(self):
         assert "stop" not in self.stored(stop={"loss": 1})
         assert "stop" not in self.stored()
+        assert self.stored(scheduler={"name": "asha"})["scheduler"] == {"name": "asha"}

@@ -1,5 +1,7 @@
 """What a sweep would do, without doing it."""
 
+import time
+
 import pytest
 from unit_inner import unit_ex
 
@@ -111,3 +113,20 @@ def test_random_points_are_those_that_the_sweep_has():
     plan = make_plan(outer_ex, unit_ex, OuterRequest({"ray": ray, "seed": 5}, {}, []))
     values = [f"{sample.sampled['base_lr']:.6g}" for sample in plan.sampling.samples()]
     assert [row[1] for row in rows(preview_of(ray))] == values
+
+
+def test_of_very_many_trials_the_last_are_shown_at_once():
+    start = time.perf_counter()
+    text = preview_of({"search_space": {"base_lr": "uniform(0, 1)"}, "num_samples": 10**9})
+    assert time.perf_counter() - start < 2
+    assert text.startswith("1000000000 trials of unit_ex\n")
+    assert [row[0] for row in rows(text)][-10:] == [str(10**9 - 10 + k) for k in range(10)]
+
+
+def test_of_trials_that_cannot_be_counted_the_first_are_shown(monkeypatch):
+    monkeypatch.setattr("sacred_ray_ingredient.preview._MOST_COUNTED", 20)
+    space = {"base_lr": "uniform(0, 1)", "env_name": "['a', 'b'] if base_lr > 0.5"}
+    text = preview_of({"search_space": space, "num_samples": 50})
+    assert text.startswith("At most 100 trials of unit_ex\n")
+    assert "These are the first 10: as grids are under conditions" in text
+    assert len(rows(text)) == 10

@@ -415,3 +415,60 @@ def test_the_last_of_many_samples_is_reached_soon():
     assert sampling(raw, 10**9).total() == 10**9
     assert next(sampling(raw, 10**9).samples()).configuration == 0
     assert time.perf_counter() - start < 1
+
+
+@pytest.mark.parametrize(
+    ("raw", "more"),
+    [
+        ({"lr": "uniform(0, 1)"}, {}),
+        ({"lr": "uniform(0, 1)", "g": [1, 2, 3], "h": [4, 5]}, {"envs": ("a", "b")}),
+        ({"lr": "uniform(0, 1)", "g": [1, 2]}, {"seeds": (5, 6, 7)}),
+        ({"lr": "uniform(0, 1)"}, {"repeat": 4}),
+        ({"lr": "uniform(0, 1)", "g": "[1, 2, 3] if lr > 0.5"}, {"repeat": 2}),
+        ({}, {"trials": ({"config_updates": {"a": 1}}, {"config_updates": {"a": 2}})}),
+        (
+            {"lr": "uniform(0, 1)"},
+            {"named_configs": Sampler("grid_search", {"values": [("n",), ()]})},
+        ),
+    ],
+)
+@pytest.mark.parametrize("count", [1, 7, 1000])
+def test_the_last_trials_are_those_of_the_whole(raw, more, count):
+    made = sampling(raw, 6, **more)
+    expected = list(enumerate(made.samples()))
+    assert made.total_within(1000) == made.total() == len(expected)
+    assert made.last(count, made.total()) == expected[-count:]
+
+
+def test_the_last_trials_of_a_large_sweep_take_no_time():
+    made = sampling({"lr": "uniform(0, 1)"}, 10**9, repeat=10**9)
+    total = made.total_within(10)
+    start = time.perf_counter()
+    (index, sample) = made.last(1, total)[0]
+    assert time.perf_counter() - start < 1
+    assert (index, sample.configuration, sample.repetition) == (10**18 - 1, *[10**9 - 1] * 2)
+    assert next(made.samples()).repetition == 0
+
+
+def test_what_takes_long_to_count_is_not_counted():
+    made = sampling({"lr": "uniform(0, 1)", "g": "[1, 2] if lr > 0.5"}, 10**9)
+    assert made.total_within(100) is None
+
+
+class TestWhatConditionsRead:
+    @pytest.mark.parametrize("name", ["seed", "width", "net.size", "net", "derived"])
+    def test_that_is_computed_later_is_a_mistake(self, name):
+        made = sampling({"a": f"1 if {name} else 2", "b": "uniform(0, 1)"})
+        assert made.condition_mistakes(["width", "net.size", "derived.part"]) == [
+            f"The condition {name!r} of ray.search_space.a reads {name!r}, which is computed after "
+            "the space is sampled; a condition can read searched parameters and what is the same "
+            "in all trials."
+        ]
+
+    @pytest.mark.parametrize("name", ["b", "layers", "env_name", "opt.lr"])
+    def test_can_be_searched_or_the_same_in_all_trials(self, name):
+        raw = {"a": f"1 if {name} else 2", "b": "uniform(0, 1)", "opt.lr": [1, 2]}
+        assert sampling(raw, envs=("x",)).condition_mistakes(["env_name", "opt", "width"]) == []
+
+    def test_can_be_a_seed_that_is_searched(self):
+        assert sampling({"a": "1 if seed > 3", "seed": [1, 5]}).condition_mistakes() == []

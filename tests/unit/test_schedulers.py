@@ -5,6 +5,7 @@ import pytest
 from sacred_ray_ingredient.choices import Choice
 from sacred_ray_ingredient.schedulers import (
     KINDS,
+    _refused_by_tune,
     bounds,
     mutations,
     nested_mutations,
@@ -12,6 +13,7 @@ from sacred_ray_ingredient.schedulers import (
     scheduler_arguments,
     scheduler_class,
     scheduler_mistakes,
+    stored_text,
 )
 from sacred_ray_ingredient.search_space import parse_search_space
 
@@ -174,8 +176,6 @@ class TestArguments:
         "raw",
         [
             "asha(max_t=2, grace_period=5)",
-            "asha(max_t=9, reduction_factor=1)",
-            "asha(max_t='nine')",
             "hyperband(max_t=0)",
             {**PBT, "quantile_fraction": 0.9},
             {**PBT, "perturbation_interval": -1},
@@ -330,6 +330,7 @@ class TestForTune:
         ("randint(1, 9)", (1, 8)),
         ("lograndint(1, 9)", (1, 8)),
         ("qrandint(2, 8, 2)", (2, 8)),
+        ("qrandint(2, 8)", (2, 7)),
         ("choice([1, 2])", None),
         ("randn(0, 1)", None),
     ],
@@ -337,3 +338,92 @@ class TestForTune:
 def test_bounds_are_the_least_and_the_greatest_value(text, pair):
     sampler = space_of({"x": text}).entries["x"].cases[0].sampler
     assert bounds(sampler) == pair
+
+
+class TestValuesOfArguments:
+    @pytest.mark.parametrize(
+        ("raw", "name", "wanted"),
+        [
+            ("median_stopping(grace_period='a')", "grace_period", "a number"),
+            ("median_stopping(min_samples_required=[1])", "min_samples_required", "a number"),
+            ("hyperband(max_t=True)", "max_t", "a number"),
+            ("asha(max_t='nine')", "max_t", "a number"),
+            ("asha(max_t=9, grace_period=1e999)", "grace_period", "a number"),
+            ({"name": "asha", "max_t": 10**400}, "max_t", "a number"),
+            ("asha(max_t=9, brackets=2.0)", "brackets", "a whole number"),
+            ("asha(max_t=9, reduction_factor=1)", "reduction_factor", "a number above 1"),
+            ("hyperband(max_t=9, reduction_factor=-2)", "reduction_factor", "a number above 1"),
+            ({**PBT, "perturbation_factors": "ab"}, "perturbation_factors", "a list of 2 numbers"),
+            ({**PBT, "perturbation_factors": 5}, "perturbation_factors", "a list of 2 numbers"),
+            ({**PBT, "perturbation_factors": [1]}, "perturbation_factors", "a list of 2 numbers"),
+            ({**PBT, "log_config": "a"}, "log_config", "True or False"),
+            ({**PB2, "synch": 1}, "synch", "True or False"),
+        ],
+    )
+    def test_that_are_of_a_wrong_kind(self, raw, name, wanted):
+        sentence = mistake(raw)
+        assert sentence.startswith(f"ray.scheduler.{name} is ")
+        assert sentence.endswith(f"; it must be {wanted}.")
+
+    @pytest.mark.parametrize(
+        "raw",
+        [
+            "asha(max_t=9.5, brackets=2, stop_last_trials=True)",
+            {**PBT, "perturbation_factors": [1.5, 0.5], "synch": True, "burn_in_period": 2},
+        ],
+    )
+    def test_that_are_right(self, raw):
+        assert mistakes(raw) == []
+
+    def test_errors_of_python_are_no_reason(self, monkeypatch):
+        def fail(**arguments):
+            raise OverflowError("cannot convert float infinity to integer")
+
+        choice = choose("asha(max_t=9)")
+        assert _refused_by_tune(choice, "ray.scheduler") == []
+        monkeypatch.setattr("sacred_ray_ingredient.schedulers.scheduler_class", lambda name: fail)
+        (sentence,) = _refused_by_tune(choice, "ray.scheduler")
+        assert "infinity" not in sentence
+        assert sentence.endswith("it cannot compute anything with these arguments together.")
+
+
+@pytest.mark.parametrize("raw", [PBT, PB2])
+def test_a_population_has_no_repetitions(raw):
+    space = space_of({"lr": "uniform(0, 1)"})
+    (sentence,) = scheduler_mistakes(choose(raw), "loss", space, True, repeats=True)
+    assert "takes over the parameters of another one" in sentence
+    assert scheduler_mistakes(choose("asha(max_t=9)"), "loss", space, True, repeats=True) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "problem"),
+    [
+        ("x", "moves together with others (x+y)"),
+        ("z", "has conditions"),
+        ("w", "has conditions"),
+        ("c", "is a constant"),
+    ],
+)
+def test_what_the_space_does_not_draw_alone_cannot_be_changed(path, problem):
+    space = {
+        **{"x+y": "choice([[1, 2], [3, 4]])", "z": "uniform(0, 1) if env == 'a'"},
+        **{"w": "uniform(0, 1) if env == 'a' else uniform(2, 3)", "c": 3, "env": ["a", "b"]},
+    }
+    raw = {**PBT, "hyperparam_mutations": {path: "uniform(0, 1)"}}
+    assert mistake(raw, space=space) == (
+        f"ray.scheduler.hyperparam_mutations.{path} cannot be changed: in ray.search_space it "
+        f"{problem}; it must have one sampler of its own there, without conditions."
+    )
+
+
+def test_samplers_of_tune_are_written_as_text():
+    from ray import tune
+
+    given = {"lr": tune.uniform(0, 1), "net": {"k": tune.choice(["a"])}, "n": [1, 2]}
+    raw = {**PBT, "hyperparam_mutations": given}
+    written = {"lr": "uniform(0, 1)", "net": {"k": "choice(['a'])"}, "n": [1, 2]}
+    assert stored_text(raw) == {**PBT, "hyperparam_mutations": written}
+    assert stored_text("asha(max_t=3)") == "asha(max_t=3)"
+    assert stored_text(None) is None
+    assert "object at" not in choose(raw).text()
+    assert choose(choose(raw).text()) == choose(raw)

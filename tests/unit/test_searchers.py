@@ -303,3 +303,69 @@ class TestPoints:
                 [{"k": [True]}], {"k": Sampler("choice", {"categories": [[1], [2]]})}
             )[0]
         )
+
+
+class TestHyperband:
+    @pytest.fixture(autouse=True)
+    def _all_installed(self, monkeypatch):
+        monkeypatch.setattr(searcher_checks, "missing_library", lambda choice: None)
+
+    def test_needs_random_search(self):
+        (sentence,) = searcher_mistakes(Choice("optuna"), DIMENSIONS, scheduler="hyperband")
+        assert "use 'asha', or the scheduler 'bohb' with the searcher 'bohb'" in sentence
+        assert searcher_mistakes(None, DIMENSIONS, scheduler="hyperband") == []
+
+    def test_is_not_offered_to_searchers(self):
+        (sentence,) = searcher_mistakes(Choice("optuna"), DIMENSIONS, scheduler="bohb")
+        assert "hyperband" not in sentence
+
+
+def test_an_empty_choice_is_none():
+    assert parse_search_alg({}) == (None, [])
+
+
+class TestRefusedByLibrary:
+    @pytest.mark.parametrize(
+        ("raw", "library"),
+        [
+            ("hyperopt(gamma='a')", "HyperOpt"),
+            ("hyperopt(n_initial_points='a')", "HyperOpt"),
+            ("nevergrad(optimizer_kwargs=5)", "Nevergrad"),
+            ("optuna(sampler={'name': 'tpe', 'n_startup_trials': 'x'})", "Optuna"),
+            ("optuna(sampler={'name': 'tpe', 'n_ei_candidates': 'x'})", "Optuna"),
+            ("bayesopt(utility_kwargs={'kind': 'ucb', 'kappa': 'a', 'xi': 0})", "BayesOpt"),
+            ("bohb(bohb_config=5)", "BOHB"),
+            ("zoopt(budget=1)", "ZOOpt"),
+        ],
+    )
+    def test_values_that_it_cannot_use(self, raw, library, capsys):
+        from sacred_ray_ingredient.engines.make_searcher import refused_by_library
+
+        pytest.importorskip(SEARCHERS[raw.partition("(")[0]].modules[-1])
+        choice = chosen(raw)
+        sentence = refused_by_library(choice, DIMENSIONS)
+        assert sentence.startswith(
+            f"ray.search_alg is {choice.text()!r}, which {library} refuses: "
+        )
+        assert capsys.readouterr().out == ""
+
+    @pytest.mark.parametrize(
+        "raw",
+        [
+            *SEARCHERS,
+            "hyperopt(gamma=0.3, n_initial_points=5)",
+            "optuna(sampler={'name': 'tpe', 'multivariate': True, 'group': True})",
+            "bayesopt(random_search_steps=3)",
+        ],
+    )
+    def test_values_that_it_takes(self, raw):
+        import random
+
+        import numpy as np
+
+        from sacred_ray_ingredient.engines.make_searcher import refused_by_library
+
+        pytest.importorskip(SEARCHERS[raw.partition("(")[0]].modules[-1])
+        before = random.getstate(), np.random.get_state()[1].tolist()
+        assert refused_by_library(chosen(raw), DIMENSIONS) is None
+        assert (random.getstate(), np.random.get_state()[1].tolist()) == before

@@ -5,12 +5,14 @@ import pytest
 from sacred_ray_ingredient.ingredient import ray_ingredient
 from sacred_ray_ingredient.settings import SweepSettings, read_settings
 
-METRIC = "the name of a logged metric or 'result', or a list of names"
+METRIC = "the name of a logged metric or 'result', or a list of different names"
 MODE = "'min' or 'max', or a list of these, one for each metric"
 ALTERNATIVES = (
     "a list of alternatives, each a named config of the inner experiment or a list of them"
 )
 TRIALS = "a list of trials such as {'named_configs': ['fast'], 'config_updates': {'lr': 0.1}}"
+SEEDS = "the number of seeds, from 1, or a list of different whole numbers from 0, below 2**32"
+SECONDS = "seconds, above 0 and at most 100,000,000, or None"
 EARLIER = "the id of an earlier sweep, such as 'sweep-94889e7c9c', or a list of ids"
 
 
@@ -31,7 +33,8 @@ def test_entries_of_sacred_are_left_out():
     [
         {"mode": "min", "metric": "loss", "num_samples": 1},
         {"envs": ("a", 2), "env_key": "env", "seeds": 3},
-        {"seeds": [0, 7]},
+        {"seeds": [0, 7, 2**32 - 1]},
+        {"envs": [1, True, "1"], "time_budget_s": 1e8},
         {"resources_per_trial": {"cpu": 0.5, "gpu": 0}},
         {"report_every": 0, "max_failures": 0, "max_concurrent_trials": 2},
         {"address": "auto", "init_kwargs": {"num_cpus": 2}, "storage_path": "/tmp/x"},
@@ -84,19 +87,29 @@ def test_right_values_are_taken_as_they_are(entries):
         ("warm_start", "", EARLIER),
         ("warm_start", [], EARLIER),
         ("warm_start", [7], EARLIER),
-        ("time_budget_s", 0, "seconds, above 0, or None"),
-        ("time_budget_s", "60", "seconds, above 0, or None"),
-        ("trial_timeout_s", -1.0, "seconds, above 0, or None"),
-        ("trial_timeout_s", True, "seconds, above 0, or None"),
+        ("time_budget_s", 0, SECONDS),
+        ("time_budget_s", "60", SECONDS),
+        ("trial_timeout_s", -1.0, SECONDS),
+        ("trial_timeout_s", True, SECONDS),
         ("num_samples", 0, "a whole number from 1, or None"),
         ("num_samples", True, "a whole number from 1, or None"),
         ("num_samples", 2.0, "a whole number from 1, or None"),
-        ("envs", "uniform", "a list of names or numbers, such as ['uniform', 'normal']"),
+        ("envs", "uniform", "a list of different names or numbers, such as ['uniform', 'normal']"),
         ("env_key", None, "the name of the parameter that picks the environment"),
-        ("seeds", 0, "the number of seeds, from 1, or a list of whole numbers from 0"),
-        ("seeds", [], "the number of seeds, from 1, or a list of whole numbers from 0"),
-        ("seeds", [1, -1], "the number of seeds, from 1, or a list of whole numbers from 0"),
-        ("seeds", "12", "the number of seeds, from 1, or a list of whole numbers from 0"),
+        ("seeds", 0, SEEDS),
+        ("seeds", [], SEEDS),
+        ("seeds", [1, -1], SEEDS),
+        ("seeds", "12", SEEDS),
+        ("seeds", [3, 3], SEEDS),
+        ("seeds", [2**32], SEEDS),
+        ("metric", ["loss", "loss"], METRIC),
+        ("time_budget_s", 1.1e8, SECONDS),
+        ("trial_timeout_s", 10**400, SECONDS),
+        (
+            "envs",
+            ["a", "b", "a"],
+            "a list of different names or numbers, such as ['uniform', 'normal']",
+        ),
         ("max_concurrent_trials", 0, "a whole number from 1, or None"),
         ("max_failures", -1, "a whole number from 0"),
         ("resources_per_trial", {"cpu": -1}, "amounts by name, such as {'cpu': 1, 'gpu': 0.5}"),

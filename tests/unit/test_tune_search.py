@@ -212,6 +212,32 @@ class TestSearchingGenerator:
         generator.on_trial_complete(generator.next_trial().trial_id, result)
         assert searcher.ends == [(searcher.ids[0], None, True)]
 
+    @pytest.mark.parametrize("repeat", [1, 2])
+    def test_a_trial_that_ends_while_it_is_paused_counts_with_its_last_value(self, make, repeat):
+        searcher = Scripted()
+        generator = make(searcher, repeat=repeat)
+        for trial in [generator.next_trial() for _ in range(repeat)]:
+            generator.on_trial_result(trial.trial_id, {"loss": 3.0})
+            generator.on_trial_result(trial.trial_id, {"loss": 2.0})
+            generator.on_trial_result(trial.trial_id, {"other": 1.0})
+            generator.on_trial_complete(trial.trial_id)
+        assert searcher.ends == [(searcher.ids[0], 2.0, False)]
+
+    def test_a_trial_that_fails_has_no_last_value(self, make):
+        searcher = Scripted()
+        generator = make(searcher)
+        trial = generator.next_trial()
+        generator.on_trial_result(trial.trial_id, {"loss": 3.0})
+        generator.on_trial_complete(trial.trial_id, error=True)
+        assert searcher.ends == [(searcher.ids[0], None, True)]
+
+    def test_a_trial_that_took_too_long_is_an_error(self, make):
+        searcher = Scripted()
+        generator = make(searcher)
+        result = {"loss": 3.0, "status": "TIMEOUT"}
+        generator.on_trial_complete(generator.next_trial().trial_id, result)
+        assert searcher.ends == [(searcher.ids[0], None, True)]
+
     def test_metrics_are_read_under_the_names_that_they_are_reported_by(self, make):
         searcher = Scripted()
         searcher.on_trial_complete = lambda i, result, error: searcher.ends.append(result)

@@ -217,3 +217,10 @@ class TestConditions:
     def test_what_no_case_can_draw_does_not_fit(self, space):
         assert self.values(space, {"opt": "sgd", "m": 3.0, "decay": 1.0}) == 1
         assert self.values(space, {"opt": "sgd", "m": 0.5, "decay": 3.0}) == 1
+
+
+def test_the_dimension_of_named_configs_is_that_of_the_sampling():
+    from sacred_ray_ingredient import sampling, warm_start
+
+    assert warm_start.NAMED_CONFIGS is sampling.NAMED_CONFIGS
+    assert not hasattr(warm_start, "_NAMED_CONFIGS")
