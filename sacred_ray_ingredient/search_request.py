@@ -24,6 +24,9 @@ from sacred_ray_ingredient.seeds import seed_values
 from sacred_ray_ingredient.settings import RANDOM_SEARCH_SAMPLES, SweepSettings
 from sacred_ray_ingredient.stop_rules import StopRule, parse_stop
 
+# As many configurations are made to find errors of conditions.
+_COUNTED_FIRST = 1000
+
 
 @dataclass(frozen=True)
 class SearchRequest:
@@ -163,7 +166,7 @@ def search_mistakes(inner: Experiment, settings: SweepSettings, search: SearchRe
     dimensions = sampling.dimensions()
     one_by_one = replace(sampling, num_samples=1)
     try:
-        sampling.total(suggested=searcher is not None)
+        sampling.total_within(_COUNTED_FIRST)
     except ResolverError as error:  # of a condition
         return [str(error)]
     mistakes = sampling.condition_mistakes([resolver.path for resolver in search.resolvers])
