@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,7 @@ from sacred_ray_ingredient.inner import (
     settable_names,
     unknown_entries,
 )
-from sacred_ray_ingredient.nested import flatten, get_path
+from sacred_ray_ingredient.nested import flatten, get_path, has_path
 from sacred_ray_ingredient.ordering import overlap
 from sacred_ray_ingredient.resolvers import Resolver
 from sacred_ray_ingredient.sampling import Sampling
@@ -148,6 +149,7 @@ def inner_mistakes(request: InnerRequest, force: bool) -> tuple[list[str], dict[
     known = settable_names(inner, config)
     mistakes = [] if force else _unknown_parameters(request, known, config)
     mistakes += [] if force else wrong_kinds(request.sampling, config)
+    mistakes += [] if force else _numbers_as_text(request)
     mistakes += _given_twice(request)
     mistakes += [
         f"{source}: the name {TASK_KEY!r} is taken by this package."
@@ -155,6 +157,22 @@ def inner_mistakes(request: InnerRequest, force: bool) -> tuple[list[str], dict[
         if path.split(".")[0] == TASK_KEY
     ]
     return mistakes + _unknown_names_in_expressions(request, known, config), config
+
+
+def _numbers_as_text(request: InnerRequest) -> list[str]:
+    """Find updates such as ``1e-3`` in YAML, which is text there, for a number."""
+    own = evaluate_config(request.inner, {})
+    mistakes = []
+    for path, value in flatten(request.updates).items():
+        if not isinstance(value, str) or _kind(get_path(own, path, None)) != "a number":
+            continue
+        with contextlib.suppress(ValueError):
+            float(value)
+            mistakes.append(
+                f"{request.inner.path}.{path} is the text {value!r}, where a number belongs; YAML "
+                "takes 1e-5 for text, 1.0e-5 for a number."
+            )
+    return mistakes
 
 
 def _given_twice(request: InnerRequest) -> list[str]:
@@ -189,7 +207,12 @@ def _unknown_parameters(
     misspelt = unknown_entries(inner, request.updates)
     suggested = set(known) - set(misspelt)
     mistakes = [_unknown(f"{inner.path}.{path} is", path, inner, suggested) for path in misspelt]
-    for source, path in request.parameters():
+    below = [
+        (source, path)
+        for source, path, _ in _given_values(request.sampling)
+        if source.startswith("ray.search_space.") and source != f"ray.search_space.{path}"
+    ]
+    for source, path in dict.fromkeys([*request.parameters(), *below]):
         is_ours = path.split(".")[0] == TASK_KEY
         if not is_ours and path not in known and not is_open(path, config):
             mistakes.append(_unknown(f"{source} is", path, inner, suggested))
@@ -254,11 +277,20 @@ def _given_values(sampling: Sampling) -> Iterator[tuple[str, str, Sequence[Any]]
             for position, path in enumerate(entry.paths):
                 parts = [value if len(entry.paths) == 1 else value[position] for value in values]
                 yield f"ray.search_space.{path}", path, parts
+                for below in _paths_below(parts):
+                    deep = [get_path(part, below, None) for part in parts if has_path(part, below)]
+                    yield f"ray.search_space.{path}", f"{path}.{below}", deep
     if sampling.envs:
         yield "ray.envs", sampling.env_key, sampling.envs
     for number, trial in enumerate(sampling.trials):
         for path, value in flatten(trial["config_updates"]).items():
             yield f"ray.trials[{number}].config_updates.{path}", path, [value]
+
+
+def _paths_below(values: Sequence[Any]) -> list[str]:
+    """List the dotted paths within values that are dictionaries."""
+    tables = [value for value in values if isinstance(value, Mapping)]
+    return list(dict.fromkeys(path for table in tables for path in flatten(table)))
 
 
 _DIFFERENT = ({"a number", "text"}, {"a number", "a list"}, {"a list", "text"})

@@ -16,6 +16,9 @@ from sacred_ray_ingredient.search_space import SearchSpace
 from sacred_ray_ingredient.seeds import derive_seed
 from sacred_ray_ingredient.summary import GroupStatistics, candidates, group_of
 
+# Of the runs on fresh seeds, which had no part in the choice of the best.
+TAG = "evaluate-best"
+
 
 def evaluation_job(job: EngineJob, progress: SweepProgress) -> EngineJob | None:
     """Make the trials of ``ray.evaluate_best``.
@@ -52,8 +55,10 @@ def evaluation_job(job: EngineJob, progress: SweepProgress) -> EngineJob | None:
         trials=(listed,),
         fixed=job.sampling.fixed,
     )
+    target = replace(job.sweep.target, tags=(*job.sweep.target.tags, TAG))
     return replace(
         job,
+        sweep=replace(job.sweep, target=target),
         sampling=sampling,
         searcher=None,
         scheduler=None,

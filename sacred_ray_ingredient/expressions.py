@@ -8,10 +8,12 @@ expression sees dictionary entries only, never attributes or methods of Python o
 from __future__ import annotations
 
 import ast
+import re
 import textwrap
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from types import NoneType
 from typing import Any
 
 import simpleeval
@@ -197,8 +199,10 @@ def parse_tree(text: str, where: str) -> ast.expr:
             tree = ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
         found = error.msg if isinstance(error, SyntaxError) else str(error) or "too deeply nested"
+        single = re.search(r"(?<![=<>!:])=(?!=)", text) is not None
+        hint = "; == compares, = does not" if single else ""
         raise ResolverError(
-            f"{where}, which is no expression ({found}); write one such as 'lr * 2'."
+            f"{where}, which is no expression ({found}{hint}); write one such as 'lr * 2'."
         ) from error
     level: list[ast.AST] = [tree]
     count = depth = 0
@@ -236,6 +240,13 @@ def _node_problem(node: ast.AST, draws: bool) -> str | None:
         node.value, (bool, int, float, str, type(None))
     ):
         return f"{show(node.value)} is neither a number nor text"
+    if isinstance(node, ast.Compare):
+        compared = zip(node.ops, node.comparators, strict=True)
+        for sign, other in compared:
+            is_identity = isinstance(sign, (ast.Is, ast.IsNot))
+            single = isinstance(other, ast.Constant) and isinstance(other.value, (bool, NoneType))
+            if is_identity and not single:
+                return "'is' compares with None, True and False only; write == or !="
     if isinstance(node, ast.Dict) and None in node.keys:
         return "'**' cannot be used in a table"
     if type(node) not in _SYNTAX and type(node) not in OPERATORS:

@@ -10,6 +10,7 @@ from rich.table import Table
 from sacred_ray_ingredient.nested import flatten
 from sacred_ray_ingredient.plan import SweepPlan
 from sacred_ray_ingredient.report import as_text, table_text
+from sacred_ray_ingredient.summary import parameter_of
 from sacred_ray_ingredient.tasks import TrialTask
 
 _SHOWN = 10
@@ -75,5 +76,5 @@ def _rows(tasks: list[TrialTask], names: list[str], gap_before: int | None) -> I
         if task.index == gap_before and gap_before > _SHOWN:
             yield ["..."] * (len(names) + 2)
         shown = task.shown()
-        values = [as_text(shown.get(name)) for name in names]
+        values = [as_text(parameter_of(shown, name)) for name in names]
         yield [str(task.index), *values, str(task.seed)]

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from sacred_ray_ingredient.evaluation import evaluation_statistics
@@ -22,6 +23,7 @@ from sacred_ray_ingredient.summary import (
     candidates,
     count_by_status,
     group_statistics,
+    parameter_of,
     pareto_front,
 )
 from sacred_ray_ingredient.tasks import TrialOutcome
@@ -97,11 +99,11 @@ def _fill(plan: SweepPlan, table: Table, shown: Sequence[Candidate]) -> Table:
         metrics.append("result")
     parameters = plan.parameters[:_PARAMETERS_SHOWN]
     for name in ("run id", "trial", *metrics, *parameters):
-        table.add_column(name, overflow="fold")
+        table.add_column(escape(name), overflow="fold")
     for candidate in shown:
         trial = candidate.trial
         values = [trial.metrics.get(name) for name in metrics]
-        values += [trial.parameters.get(name) for name in parameters]
+        values += [parameter_of(trial.parameters, name) for name in parameters]
         table.add_row(as_text(trial.run_id), str(trial.index), *map(as_text, values))
     return table
 
@@ -110,11 +112,11 @@ def _repeated_table(plan: SweepPlan, best: Sequence[Candidate], title: str) -> T
     table = Table(title=title, title_justify="left")
     parameters = [name for name in plan.parameters if name != "seed"][:_PARAMETERS_SHOWN]
     for name in ("run ids", "n", "mean", "std", *parameters):
-        table.add_column(name, overflow="fold")
+        table.add_column(escape(name), overflow="fold")
     for candidate in best[:_BEST_SHOWN]:
         statistics = candidate.statistics
         run_ids = ", ".join(as_text(trial.run_id) for trial in candidate.trials)
-        values = [candidate.trial.parameters.get(name) for name in parameters]
+        values = [parameter_of(candidate.trial.parameters, name) for name in parameters]
         table.add_row(
             run_ids,
             str(statistics.n),
@@ -137,7 +139,7 @@ def _group_table(plan: SweepPlan, trials: Sequence[TrialOutcome]) -> Table:
     metric = plan.settings.metrics[0]
     table = Table(title=f"{metric} by {plan.group_by}", title_justify="left")
     for name in (str(plan.group_by), "n", "mean", "std", "95 % interval"):
-        table.add_column(name, overflow="fold")
+        table.add_column(escape(name), overflow="fold")
     for group in group_statistics(trials, metric, str(plan.group_by)):
         values = (as_text(group.mean), _std(group), _interval(group))
         table.add_row(as_text(group.group), str(group.n), *values)
@@ -192,4 +194,4 @@ def as_text(value: Any) -> str:
     """Write a value for a table."""
     if value is None:
         return "-"
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    return f"{value:.6g}" if isinstance(value, float) else escape(str(value))

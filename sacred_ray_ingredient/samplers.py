@@ -207,7 +207,9 @@ def read_sampler_text(text: str, where: str) -> Sampler | None:
     except ListError as error:
         raise _wrong(name, wrong, f"where {error}") from error
     except (ValueError, TypeError, MemoryError, RecursionError) as error:
-        raise _wrong(name, wrong, "whose arguments are not all literals") from error
+        raise _wrong(
+            name, wrong, "whose arguments are not all literals (text needs quotes)"
+        ) from error
     if len(keywords) < len(call.keywords):
         raise _wrong(name, wrong, "which has an argument twice")
     return bind(name, positional, keywords, wrong)

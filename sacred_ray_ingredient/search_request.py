@@ -219,6 +219,13 @@ def _mistakes_of_endings(settings: SweepSettings) -> list[str]:
             "with ray.envs the best is that of one environment; give one of them, or more "
             "ray.seeds."
         )
+    stop = settings.stop if isinstance(settings.stop, Mapping) else {}
+    bound = stop.get(settings.metrics[0])
+    if settings.modes[0] == "min" and isinstance(bound, (int, float)):
+        mistakes.append(
+            f"ray.stop.{settings.metrics[0]} is {bound!r}, which ends a trial that reaches it from "
+            f"below, but ray.mode is 'min'; write '<= {bound!r}', or '>= {bound!r}'."
+        )
     if settings.stop and settings.metrics[0] == "result":
         mistakes.append(
             "ray.stop ends trials before they return their result, but ray.metric is 'result'; "

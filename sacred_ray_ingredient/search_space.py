@@ -6,6 +6,7 @@ told before the first trial.
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -238,7 +239,25 @@ def _read_entry(value: Any, where: str) -> tuple[Case, ...] | Callable[..., Any]
                 "number or text, and put functions into ray.dependent."
             ]
         )
+    if isinstance(value, str) and _is_broken_list(value.strip()):
+        raise ConfigMistakes(
+            [
+                f"{where} is {show(value)}, which cannot be read as a list; text in it needs "
+                "quotes: ['adam', 'sgd']."
+            ]
+        )
     return (Case(None, value),)
+
+
+def _is_broken_list(text: str) -> bool:
+    """Tell whether a text looks like a list and is none, as where a shell took its quotes."""
+    if not (text.startswith("[") and text.endswith("]")):
+        return False
+    try:
+        ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return True
+    return False
 
 
 def _coupled(

@@ -39,10 +39,13 @@ class StopRule:
         As it is stored and told.
     check : callable
         Gets the trial id and the last report; tells whether the trial is to end.
+    metric : str or None
+        The metric of the experiment that it looks at, if it is one.
     """
 
     text: str
     check: Callable[[str, Mapping[str, Any]], bool] = field(repr=False, compare=False)
+    metric: str | None = None
 
 
 def parse_stop(raw: Any, source: str = "ray.stop") -> tuple[list[StopRule], list[str]]:
@@ -108,7 +111,8 @@ def _threshold_rule(name: str, value: Any, where: str) -> StopRule:
         reached = result.get(reported)
         return isinstance(reached, (int, float)) and _OPERATORS[sign](reached, number)
 
-    return StopRule(f"{name} {sign} {number:g}", check)
+    metric = None if name in _COUNTED else name
+    return StopRule(f"{name} {sign} {number:g}", check, metric)
 
 
 def _reported(name: str) -> str:

@@ -238,4 +238,33 @@ def table_rows(
 
 
 def _values(mapping: Mapping[str, Any], names: Sequence[str]) -> list[Any]:
-    return [mapping.get(name, "") for name in names]
+    found = [parameter_of(mapping, name) for name in names]
+    return [
+        "" if value is None and name not in mapping else value
+        for name, value in zip(names, found, strict=True)
+    ]
+
+
+def parameter_of(parameters: Mapping[str, Any], name: str) -> Any:
+    """Return a parameter by its dotted name, also one whose value is a dictionary.
+
+    Parameters
+    ----------
+    parameters
+        By dotted path, down to what is no dictionary.
+    name
+        Dotted name.
+
+    Returns
+    -------
+    object
+        None where there is none.
+    """
+    if name in parameters:
+        return parameters[name]
+    below = {
+        path.removeprefix(f"{name}."): value
+        for path, value in parameters.items()
+        if path.startswith(f"{name}.")
+    }
+    return below or None

@@ -33,6 +33,8 @@ from sacred_ray_ingredient.sweep_info import ENGINE, sweep_info
 from sacred_ray_ingredient.tasks import SweepTask
 from sacred_ray_ingredient.trial_options import trial_options
 
+_NO_NUMBER = ", as its main function returned no number"
+
 
 def run_sweep(
     plan: SweepPlan, run: Run, target: RecordTarget, say: Callable[[str], None] = print
@@ -86,6 +88,7 @@ def run_sweep(
         is_complete = len(progress.completed) == total
         _add_table(run, progress, plan)
         say(final_report(plan, progress, target, recorded_id(run)))
+        _tell_what_was_not_seen(plan, progress, say)
         if budget.is_used_up:
             say(budget.reason)
             if settings.evaluate_best and not progress.evaluated:
@@ -93,6 +96,17 @@ def run_sweep(
         if not is_complete:  # a Ctrl-C after the last trial has nothing left to end
             interruption.raise_if_requested()
     return _best_value(plan, progress)
+
+
+def _tell_what_was_not_seen(
+    plan: SweepPlan, progress: SweepProgress, say: Callable[[str], None]
+) -> None:
+    """Tell of stop rules that no trial could fulfil, as a misspelt one."""
+    reported = {name for trial in progress.trials for name in trial.metrics}
+    for rule in plan.stop_rules:
+        if rule.metric is not None and reported and rule.metric not in reported:
+            names = ", ".join(sorted(reported))
+            say(f"Note: ray.stop has {rule.text!r}, but no trial reported that; there are {names}.")
 
 
 def _task(plan: SweepPlan, run: Run, target: RecordTarget) -> SweepTask:
@@ -115,6 +129,8 @@ def _task(plan: SweepPlan, run: Run, target: RecordTarget) -> SweepTask:
 def _headline(plan: SweepPlan, target: RecordTarget) -> str:
     where = "recorded in " + target.address.describe() if target.address else "not in MongoDB"
     trials = "1 trial" if plan.total_trials == 1 else f"{plan.total_trials} trials"
+    again = plan.settings.evaluate_best
+    trials += f" and {again} more of the best" if again else ""
     return f"{plan.sweep_id} ({plan.exp_name}): {trials} of {plan.inner.path}, {where}"
 
 
@@ -215,7 +231,8 @@ def _best_value(plan: SweepPlan, progress: SweepProgress) -> float:
         reported = ", ".join(sorted(trial.metrics)) or "nothing"
         when = "never reported" if progress.unreported else "did not report while it ran"
         raise MetricNotReported(
-            f"ray.metric is {metric!r}, which trial {trial.index} (run {trial.run_id}) {when}; "
+            f"ray.metric is {metric!r}, which trial {trial.index} (run {trial.run_id}) {when}"
+            f"{_NO_NUMBER if metric == 'result' else ''}; "
             f"it reported {reported}. The sweep was ended; choose a metric that is logged"
             f"{'' if progress.unreported else ' on the way, or no scheduler'}."
         )

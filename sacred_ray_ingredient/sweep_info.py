@@ -60,7 +60,9 @@ def sweep_info(plan: SweepPlan, progress: SweepProgress, budget: Budget) -> dict
         info["pareto_front"] = [_best(candidate, metric) for candidate in front]
     evaluated = evaluation_statistics(progress, metric)
     if evaluated is not None:
-        info["evaluated"] = {"n": evaluated.n, "mean": evaluated.mean, "std": evaluated.std}
+        runs = [trial.run_id for trial in progress.evaluated]
+        values = {"n": evaluated.n, "mean": evaluated.mean, "std": evaluated.std}
+        info["evaluated"] = {**values, "run_ids": runs}
     summary: dict[str, Any] = storable(info)
     return summary
 

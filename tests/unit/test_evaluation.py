@@ -7,11 +7,12 @@ from sacred_ray_ingredient.choices import Choice
 from sacred_ray_ingredient.engines.base import EngineJob
 from sacred_ray_ingredient.evaluation import evaluation_job, evaluation_statistics
 from sacred_ray_ingredient.ingredient import make_outer
+from sacred_ray_ingredient.inner import InnerReference
 from sacred_ray_ingredient.plan import OuterRequest, make_plan
 from sacred_ray_ingredient.progress import SweepProgress
 from sacred_ray_ingredient.record.target import RecordTarget
 from sacred_ray_ingredient.stop_rules import parse_stop
-from sacred_ray_ingredient.tasks import TrialOutcome
+from sacred_ray_ingredient.tasks import SweepTask, TrialOutcome
 
 outer_ex = make_outer("outer_ex", unit_ex)
 
@@ -23,11 +24,17 @@ class Quiet:
         pass
 
 
+def sweep_task():
+    target = RecordTarget(None, tags=("own",))
+    reference = InnerReference("unit_ex", module="unit_inner")
+    return SweepTask("sweep-1", "name", "tune", reference, {}, target, "/tmp")
+
+
 def make_job(**ray):
     ray = {"metric": "loss", "mode": "min", "evaluate_best": 3, **ray}
     plan = make_plan(outer_ex, unit_ex, OuterRequest({"ray": ray, "seed": 42}, {}, []))
     return EngineJob(
-        **{"sweep": None, "sampling": plan.sampling, "resolver": plan.trial_resolver},
+        **{"sweep": sweep_task(), "sampling": plan.sampling, "resolver": plan.trial_resolver},
         **{"settings": plan.settings, "storage_path": "/tmp", "scheduler": Choice("asha")},
         **{"searcher": Choice("optuna"), "stop_rules": parse_stop({"loss": 1})[0]},
     )
@@ -66,6 +73,9 @@ def tasks(job):
 
 
 class TestTrials:
+    def test_have_a_tag_of_their_own(self, job, progress):
+        assert evaluation_job(job, progress).sweep.target.tags == ("own", "evaluate-best")
+
     def test_are_those_of_the_best_configuration(self, job, progress):
         evaluation = evaluation_job(job, progress)
         assert evaluation.total == 3

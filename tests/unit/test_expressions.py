@@ -1,4 +1,5 @@
 import contextlib
+import re
 import subprocess
 import sys
 import time
@@ -49,7 +50,7 @@ def value_of(text):
         ("sorted(layers, reverse=True)", [64, 32]),
         ("round(exp(log(2)), 3) + sqrt(4) + floor(1.5) + ceil(1.5)", 7.0),
         ("int('3') + float('0.5') + len(str(10)) + abs(-1) + log2(8) + log10(100)", 11.5),
-        ("lr is None or bool(0) is not True", True),
+        ("lr is None or lr is not None", True),
         (" lr ", 0.5),
     ],
 )
@@ -346,10 +347,22 @@ def test_what_an_object_in_the_config_raises_is_told():
         Expression.parse("a + 1", "s").evaluate({"a": Odd()})
 
 
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("name is 'sgd'", "'is' compares with None, True and False only; write == or !="),
+        ("a = 1", "== compares"),
+    ],
+)
+def test_comparisons_that_are_not_meant_are_refused(text, hint):
+    with pytest.raises(ResolverError, match=re.escape(hint)):
+        Expression.parse(text, "s")
+
+
 def test_pythons_warnings_about_a_text_are_not_shown():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert Expression.parse("'\\d' if 1 is 1 else 2", "s").evaluate({}) == "\\d"
+        assert Expression.parse("'\\d' if 1 == 1 else 2", "s").evaluate({}) == "\\d"
 
 
 NUMBERS = st.sampled_from(

@@ -213,6 +213,30 @@ class TestKindsOfValues:
         assert plan({"search_space": space}).total_trials > 0
 
 
+def test_dictionaries_as_values_are_checked_entry_by_entry():
+    space = {"optimizer": [{"name": "sgd", "momentun": 0.1}, {"name": 3, "momentum": 0.1}]}
+    unknown, kind = sorted(mistakes({"search_space": space}), key=lambda text: "gives" in text)
+    assert "did you mean 'optimizer.momentum'" in unknown
+    assert kind.startswith("ray.search_space.optimizer gives 3, a number, where")
+
+
+def test_a_number_that_yaml_took_for_text_is_a_mistake():
+    (sentence,) = mistakes(SEARCH, unit_ex={"lr": "1e-3"})
+    assert sentence.startswith("unit_ex.lr is the text '1e-3', where a number belongs")
+
+
+def test_text_in_a_list_needs_quotes():
+    (sentence,) = mistakes({"search_space": {"env_name": "[adam,sgd]"}})
+    assert "cannot be read as a list; text in it needs quotes" in sentence
+
+
+def test_a_bare_bound_of_what_is_minimised_is_not_clear():
+    ray = {**SEARCH, "metric": "loss", "mode": "min"}
+    (sentence,) = mistakes({**ray, "stop": {"loss": 0.1}})
+    assert "write '<= 0.1', or '>= 0.1'" in sentence
+    assert plan({**ray, "stop": {"loss": "<= 0.1"}}).stop_rules
+
+
 def test_a_stop_rule_needs_a_metric_that_is_logged():
     (sentence,) = mistakes({**SEARCH, "stop": {"loss": 1}})
     assert sentence.startswith("ray.stop ends trials before they return their result")
