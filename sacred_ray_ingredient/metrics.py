@@ -129,6 +129,21 @@ class StepReporter:
         self._pending: set[str] = set()
         self._must_report = False
 
+    def begin(self, name: str, value: Any, step: int) -> None:
+        """Report the step before this scalar, if it shows that that one is complete.
+
+        To be called before the scalar is recorded: a trial that this report ends has not logged
+        it, and one that goes on from there logs it then.
+
+        Parameters
+        ----------
+        name, value, step
+            As for `log`.
+        """
+        is_next = step != self.step or name in self._pending
+        if self._pending and is_next and _is_number(value):
+            self._complete_step()
+
     def log(self, name: str, value: Any, step: int) -> None:
         """Take one logged scalar; may report the step before it, or its own.
 
@@ -143,8 +158,7 @@ class StepReporter:
         """
         if not _is_number(value):
             return
-        if self._pending and (step != self.step or name in self._pending):
-            self._complete_step()
+        self.begin(name, value, step)
         self._must_report = self._is_urgent()
         self.step = step
         self._pending.add(name)

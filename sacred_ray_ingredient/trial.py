@@ -300,6 +300,8 @@ def _forward_metrics(run: Run, reporter: StepReporter) -> None:
 
     def log_and_report(metric_name: str, value: Any, step: int | None = None) -> None:
         value = plain(value)  # a NumPy or Torch scalar becomes a number
+        counted = logger._metric_step_counter.get(metric_name, -1) + 1
+        reporter.begin(metric_name, value, counted if step is None else step)
         log_scalar_metric(metric_name, value, step)
         reporter.log(metric_name, value, logger._metric_step_counter[metric_name])
 
