@@ -118,7 +118,7 @@ def test_pbt_resolves_dependent_parameters_of_a_changed_trial_again(command, dat
         "ray.dependent.momentum=10 * quality",
         "ray.metric=height",
         "ray.num_samples=4",
-        "ray.scheduler=pbt(perturbation_interval=2, resample_probability=1.0)",
+        "ray.scheduler=pbt(perturbation_interval=2, resample_probability=1.0, synch=True)",
     )
     assert finished.code == 0, finished.text
     runs = _segments(database, last_sweep())
