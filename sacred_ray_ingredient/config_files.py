@@ -10,13 +10,11 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Mapping
 from typing import Any
 
 from sacred.optional import yaml
 
 from sacred_ray_ingredient.errors import ConfigMistakes
-from sacred_ray_ingredient.nested import flat_entries
 from sacred_ray_ingredient.values import show
 
 _PICKLES = (".pickle", ".pkl")
@@ -25,7 +23,6 @@ _YAML = (".yaml", ".yml")
 _CODE_KEYS = ("py/", "json://")
 _PYTHON_TAG = re.compile(r"tag 'tag:yaml\.org,2002:(python/[^']*)'")
 _PLAIN = "write plain values, lists and mappings"
-_NONE = object()
 
 
 def read_config_file(name: str) -> dict[str, Any]:
@@ -108,32 +105,3 @@ def _code_key(content: Any) -> str | None:
                     return key
         waiting += here.values() if isinstance(here, dict) else here
     return None
-
-
-def flat_updates(
-    raw: Any, source: str, is_leaf: Callable[[Any], bool] = lambda value: False
-) -> tuple[dict[str, Any], list[str]]:
-    """Flatten updates of a config, in which None is a value like others.
-
-    Parameters
-    ----------
-    raw
-        Nested, dotted or mixed.
-    source
-        Where it comes from, for the sentences.
-    is_leaf
-        Tells which mappings are values, not levels.
-
-    Returns
-    -------
-    tuple
-        Values by dotted path, and the mistakes as sentences.
-    """
-    flat, mistakes = flat_entries(_mark_none(raw, is_leaf), source, is_leaf)
-    return {path: None if value is _NONE else value for path, value in flat.items()}, mistakes
-
-
-def _mark_none(value: Any, is_leaf: Callable[[Any], bool]) -> Any:
-    if isinstance(value, Mapping) and not is_leaf(value):
-        return {key: _mark_none(below, is_leaf) for key, below in value.items()}
-    return _NONE if value is None else value

@@ -14,7 +14,7 @@ from typing import Any
 from sacred_ray_ingredient.bounded import FUNCTIONS
 from sacred_ray_ingredient.draws import DRAWS
 from sacred_ray_ingredient.errors import ConfigMistakes, ResolverError, did_you_mean
-from sacred_ray_ingredient.expressions import Expression, parse_tree
+from sacred_ray_ingredient.expressions import Expression, name_parts, parse_tree
 from sacred_ray_ingredient.values import show
 
 _SPEC = "spec"
@@ -116,7 +116,7 @@ class _Rewriter(ast.NodeTransformer):
         )
 
     def visit_Call(self, node: ast.Call) -> ast.expr:
-        name = ".".join(_parts(node.func) or [ast.unparse(node.func)])
+        name = ".".join(name_parts(node.func) or [ast.unparse(node.func)])
         if name.startswith("numpy."):
             name = f"np.{name.removeprefix('numpy.')}"
         arguments = [self.visit(argument) for argument in node.args]
@@ -140,11 +140,11 @@ class _Rewriter(ast.NodeTransformer):
         return self._entry(node)
 
     def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
-        parts = _parts(node)
+        parts = name_parts(node)
         return self._entry(node) if parts and parts[0] == self._spec else self.generic_visit(node)
 
     def _entry(self, node: ast.expr) -> ast.expr:
-        parts = _parts(node)
+        parts = name_parts(node)
         if parts is None:
             raise self._refuse(f"{ast.unparse(node)!r} is not understood")
         name = ".".join(parts)
@@ -161,20 +161,6 @@ class _Rewriter(ast.NodeTransformer):
             if part.isidentifier():
                 entry = ast.Attribute(entry.value, part, ast.Load())
         return entry
-
-
-def _parts(node: ast.expr) -> list[str] | None:
-    """Read ``a.b`` and ``a['b']`` as names; None for anything else."""
-    if isinstance(node, ast.Name):
-        return [node.id]
-    if isinstance(node, ast.Attribute):
-        key: Any = node.attr
-    elif isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant):
-        key = node.slice.value
-    else:
-        return None
-    above = _parts(node.value)
-    return [*above, key] if above is not None and isinstance(key, str) else None
 
 
 def _bound(

@@ -285,14 +285,19 @@ def _names(node: ast.AST) -> Iterable[str]:
 
 
 def _chain(node: ast.AST) -> str | None:
-    """Read ``a.b`` and ``a['b']`` as the dotted name ``a.b``; None for anything else."""
+    parts = name_parts(node)
+    return None if parts is None else ".".join(parts)
+
+
+def name_parts(node: ast.AST) -> list[str] | None:
+    """Read ``a.b`` and ``a['b']`` as the names in them; None for anything else."""
     if isinstance(node, ast.Name):
-        return node.id
+        return [node.id]
     if isinstance(node, ast.Attribute):
         key: Any = node.attr
     elif isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant):
         key = node.slice.value
     else:
         return None
-    above = _chain(node.value)
-    return f"{above}.{key}" if above is not None and isinstance(key, str) else None
+    above = name_parts(node.value)
+    return [*above, key] if above is not None and isinstance(key, str) else None

@@ -7,10 +7,9 @@ from typing import Any
 
 from sacred import Experiment
 
-from sacred_ray_ingredient.config_files import flat_updates
 from sacred_ray_ingredient.errors import ConfigMistakes, did_you_mean
 from sacred_ray_ingredient.inner import ingredients_of
-from sacred_ray_ingredient.nested import unflatten
+from sacred_ray_ingredient.nested import flat_updates, unflatten
 from sacred_ray_ingredient.samplers import (
     Sampler,
     is_sampler_data,

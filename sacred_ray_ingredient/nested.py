@@ -133,3 +133,36 @@ def _entries(
             yield from _entries(value, f"{path}.", is_leaf)
         else:
             yield path, value
+
+
+# In the place of None, which would leave an entry out.
+_NONE = object()
+
+
+def flat_updates(
+    raw: Any, source: str, is_leaf: Callable[[Any], bool] = lambda value: False
+) -> tuple[dict[str, Any], list[str]]:
+    """Flatten updates of a config, in which None is a value like others.
+
+    Parameters
+    ----------
+    raw
+        Nested, dotted or mixed.
+    source
+        Where it comes from, for the sentences.
+    is_leaf
+        Tells which mappings are values, not levels.
+
+    Returns
+    -------
+    tuple
+        Values by dotted path, and the mistakes as sentences.
+    """
+    flat, mistakes = flat_entries(_mark_none(raw, is_leaf), source, is_leaf)
+    return {path: None if value is _NONE else value for path, value in flat.items()}, mistakes
+
+
+def _mark_none(value: Any, is_leaf: Callable[[Any], bool]) -> Any:
+    if isinstance(value, Mapping) and not is_leaf(value):
+        return {key: _mark_none(below, is_leaf) for key, below in value.items()}
+    return _NONE if value is None else value

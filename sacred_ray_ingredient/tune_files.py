@@ -14,11 +14,11 @@ from typing import Any
 from sacred import Experiment
 from sacred.config.config_dict import ConfigDict
 
-from sacred_ray_ingredient.config_files import flat_updates, read_config_file
+from sacred_ray_ingredient.config_files import read_config_file
 from sacred_ray_ingredient.early_expressions import rewrite
 from sacred_ray_ingredient.errors import ConfigMistakes, did_you_mean
 from sacred_ray_ingredient.inner import as_outer_updates, evaluate_config, ingredients_of
-from sacred_ray_ingredient.nested import unflatten
+from sacred_ray_ingredient.nested import flat_updates, unflatten
 from sacred_ray_ingredient.values import show
 
 _FORMATS = (".yaml", ".yml", ".json")

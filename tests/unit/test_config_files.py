@@ -7,9 +7,10 @@ import yaml
 from sacred.config import load_config_file
 from unit_inner import unit_ex
 
-from sacred_ray_ingredient.config_files import flat_updates, read_config_file
+from sacred_ray_ingredient.config_files import read_config_file
 from sacred_ray_ingredient.errors import ConfigMistakes
 from sacred_ray_ingredient.ingredient import make_outer
+from sacred_ray_ingredient.nested import flat_updates
 
 outer_ex = make_outer("outer_ex", unit_ex)
 CALL = {
