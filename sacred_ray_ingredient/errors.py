@@ -62,6 +62,12 @@ class InnerImportError(SacredRayError):
     exit_code = 2
 
 
+class FrozenCodeError(SacredRayError):
+    """The recorded code of a sweep cannot be read."""
+
+    exit_code = 2
+
+
 class ResolverError(SacredRayError):
     """A dependent parameter cannot be computed from the others."""
 

@@ -7,7 +7,6 @@ the resolved configuration, so that entries derived from others are computed ane
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import importlib.util
 import logging
@@ -24,9 +23,9 @@ from sacred import initialize as sacred_init
 from sacred.utils import convert_to_nested_dict, join_paths, set_by_dotted_path
 
 from sacred_ray_ingredient.errors import InnerImportError
+from sacred_ray_ingredient.frozen_code import script_module_name
 from sacred_ray_ingredient.nested import flatten, get_path, merge
 
-_SCRIPT_MODULE = "__sacred_ray_script__"
 # Sacred makes the docstring of a config scope an entry.
 _DOC_ENTRY = "__doc__"
 # Arguments of captured functions that no configuration gives; the last is of Sacred's own command.
@@ -92,11 +91,12 @@ class InnerReference:
         if self.module is not None:
             return importlib.import_module(self.module)
         script = str(self.script)
-        # A name other than "__main__", so that the script's own command line does not start.
-        name = f"{_SCRIPT_MODULE}_{hashlib.sha256(script.encode()).hexdigest()[:12]}"
+        name = script_module_name(script)
         if name in sys.modules:
             return sys.modules[name]
-        spec = importlib.util.spec_from_file_location(name, script)
+        # In a worker it is found by this name, in the frozen code of the sweep.
+        found = importlib.util.find_spec(name)
+        spec = found or importlib.util.spec_from_file_location(name, script)
         if spec is None or spec.loader is None:
             raise ImportError(f"{script} is not a Python file")
         module = importlib.util.module_from_spec(spec)
