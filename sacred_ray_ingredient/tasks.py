@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from sacred_ray_ingredient.frozen_code import FrozenCode
 from sacred_ray_ingredient.inner import InnerReference
 from sacred_ray_ingredient.nested import flatten, merge
 from sacred_ray_ingredient.record.target import RecordTarget
@@ -43,6 +44,10 @@ class SweepTask:
         Shortest time between reports to the scheduler, in seconds.
     trial_timeout_s
         Longest time that a trial may take, in seconds.
+    code
+        The project's modules as they were when the sweep started; None: as they are on the disk.
+    code_id
+        Id of these in the database.
     """
 
     sweep_id: str
@@ -56,6 +61,8 @@ class SweepTask:
     metric: str = "result"
     report_every: float = 1.0
     trial_timeout_s: float | None = None
+    code: FrozenCode | None = None
+    code_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -113,6 +120,11 @@ class TrialTask:
         Named configs of the inner experiment that the search chose.
     taken_over
         What a scheduler replaced the state of the trial with, as a sentence.
+    restore_from
+        Folder of a checkpoint of an earlier attempt, of before the sweep was resumed.
+    reported
+        The last report of the attempt, which came to its end before its worker died: it is made
+        again, and the trial is not.
     """
 
     index: int
@@ -126,6 +138,13 @@ class TrialTask:
     repetition: int = 0
     named_configs: Sequence[str] = ()
     taken_over: str | None = None
+    restore_from: str | None = None
+    reported: Mapping[str, Any] | None = None
+
+    @property
+    def name(self) -> str:
+        """Beginning of the name of its journal."""
+        return f"trial{self.index}-{self.attempt}-{self.segment}"
 
     def parameters(self) -> dict[str, Any]:
         """Return what the trial changes of the sweep-wide configuration, nested."""

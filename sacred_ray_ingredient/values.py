@@ -36,3 +36,11 @@ def show(value: Any) -> str:
     short = reprlib.Repr()
     short.maxstring = short.maxother = short.maxlong = 100
     return short.repr(plain(value))
+
+
+def as_stored(value: Any) -> Any:
+    """Return a value as a database gives it back: plain, with lists in the place of tuples."""
+    value = plain(value)
+    if isinstance(value, Mapping):
+        return {str(key): as_stored(below) for key, below in value.items()}
+    return [as_stored(below) for below in value] if isinstance(value, (list, tuple)) else value

@@ -77,9 +77,9 @@ class MongoAddress:
     def client(self, **options: Any) -> MongoClient:
         """Make a client; the secret is read now.
 
-        A write counts as done when it is in the server's journal on disk, unless the URI says
-        otherwise (``w``, ``journal``): by default MongoDB confirms up to 100 ms before that, and
-        a killed server has lost what it confirmed.
+        A write counts as done when it is in the journal on the disk of the server, or of most of
+        a replica set, unless the URI says otherwise (``w``, ``journal``): by default MongoDB
+        confirms up to 100 ms before that, and a killed server has lost what it confirmed.
 
         Parameters
         ----------
@@ -96,7 +96,7 @@ class MongoAddress:
 
         settings: dict[str, Any] = {"tz_aware": False, "appname": APP_NAME}
         if self._parts().option("w") is None and self._parts().option("journal") is None:
-            settings["journal"] = True
+            settings |= {"journal": True, "w": "majority"}
         settings.update(options)
         uri = self.uri
         if self.uri_env is not None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 # A dot or dollar in a column's name makes Omniboard's query fail for every page; a comma
 # splits it in two.
 _UNSAFE_IN_COLUMNS = re.compile(r"[.$,]")
+_AUTHENTICATION_FAILED = 18
 
 
 def ensure_indexes(database: Database, runs: str = "runs") -> None:
@@ -37,15 +38,22 @@ def ensure_indexes(database: Database, runs: str = "runs") -> None:
     """
     from pymongo.errors import OperationFailure
 
-    wanted = (
-        ("metrics", ("run_id", "name")),
-        (runs, ("meta.sweep.sweep_id", "meta.sweep.trial_index")),
-        (runs, ("omniboard.tags",)),
+    once = {"unique": True, "sparse": True}
+    wanted: tuple[tuple[str, tuple[str, ...], dict[str, Any]], ...] = (
+        ("metrics", ("run_id", "name"), {}),
+        (runs, ("meta.sweep.sweep_id", "meta.sweep.trial_index"), {}),
+        (runs, ("omniboard.tags",), {}),
+        # A journal that is brought home in two places at once becomes one document.
+        (runs, ("meta.record.journal",), once),
+        ("fs.chunks", ("files_id", "n"), {"unique": True}),
+        ("fs.files", ("filename", "uploadDate"), {}),
     )
-    for collection, fields in wanted:
+    for collection, fields, options in wanted:
         try:
-            _ensure_index(database[collection], fields)
+            _ensure_index(database[collection], fields, options)
         except OperationFailure as error:
+            if error.code == _AUTHENTICATION_FAILED:  # it is not the index that is refused
+                raise
             reason = (error.details or {}).get("errmsg", str(error))
             raise DatabaseError(
                 f"The index {', '.join(fields)} of {database.name}.{collection} cannot be "
@@ -54,12 +62,14 @@ def ensure_indexes(database: Database, runs: str = "runs") -> None:
             ) from error
 
 
-def _ensure_index(collection: Collection, fields: Sequence[str]) -> None:
+def _ensure_index(
+    collection: Collection, fields: Sequence[str], options: Mapping[str, Any]
+) -> None:
     keys = [(field, 1) for field in fields]
     # The same index under another name would be refused, and does as well.
     existing = [list(index["key"]) for index in collection.index_information().values()]
     if keys not in existing:
-        collection.create_index(keys)
+        collection.create_index(keys, **options)
 
 
 def register_omniboard_columns(

@@ -1,121 +1,254 @@
-"""The observer that writes a sweep's and its trials' runs to MongoDB.
+"""The observer: a run's events go to its journal, from where a thread brings them to MongoDB.
 
-It is Sacred's ``MongoObserver``, so that the documents are what Omniboard and every reader of
-Sacred runs expect, with what a sweep needs besides: tags from the first insert, values that the
-server cannot refuse, output that is complete for every ending, sources that are stored once.
+The documents are in Sacred's own format, so that Omniboard and every reader of Sacred runs can
+read them. The experiment never waits for the database, but for a bounded time at its start, to
+learn its run id, and at its end.
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
-from collections.abc import Mapping, Sequence
-from datetime import datetime
+import contextlib
+import datetime
+import mimetypes
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from sacred.observers.mongo import MongoObserver
+from sacred.observers.base import RunObserver as SacredObserver
 from sacred.run import Run
 
-from sacred_ray_ingredient.nested import set_path
-from sacred_ray_ingredient.record.documents import is_finite_number, storable
+from sacred_ray_ingredient.record.documents import (
+    Notes,
+    as_metric_value,
+    fitting,
+    show_value,
+    storable,
+)
+from sacred_ray_ingredient.record.journal import Journal, encode
+from sacred_ray_ingredient.record.patience import Patience
+from sacred_ray_ingredient.record.run_state import object_id
+from sacred_ray_ingredient.record.shipment import Shipment
+from sacred_ray_ingredient.record.shipper import Shipper
+from sacred_ray_ingredient.record.surroundings import Surroundings
+
+# What is printed reaches the journal after so many seconds at the latest.
+_BEAT_S = 2.0
+_ROOM_FOR_METADATA = 2**18
+# While the database is away, so many journals that have ended are kept open; others are closed,
+# and may be brought there by another process.
+_MOST_OPEN = 100
 
 
-class RunObserver(MongoObserver):
-    """Writes one run; made for one run and thrown away with it.
+class RunObserver(SacredObserver):
+    """Records one run; made for one run and thrown away with it.
 
     Parameters
     ----------
     run
-        The run that is observed; its captured output is completed at its end.
-    database
-        A pymongo database, on a client that may serve many observers one after the other.
-    collection
-        Name of the collection of runs.
+        The run that is observed.
+    journal
+        Where its events are kept until the database has them.
+    shipment, shipper
+        Bring them there.
     tags
         Tags of the run in Omniboard.
-    failure_dir
-        Folder for the last state of a run whose end cannot be written.
+    surroundings
+        What it shares with other runs.
+    patience
+        How long the run waits for the database.
     """
+
+    # Last, so that its id is not handed to the user's own observers, for which it may be that of
+    # an earlier run.
+    priority = -1000
 
     def __init__(
         self,
         run: Run,
-        database: Any,
-        collection: str = "runs",
+        journal: Journal,
+        shipment: Shipment,
+        shipper: Shipper,
         tags: Sequence[str] = (),
-        failure_dir: str | os.PathLike[str] = ".",
+        surroundings: Surroundings | None = None,
+        patience: Patience | None = None,
     ) -> None:
-        import gridfs
-
         self._run = run
+        self._journal = journal
+        self._shipment = shipment
+        self._shipper = shipper
         self._tags = list(tags)
+        self._shared = surroundings or Surroundings()
+        self._patience = patience or Patience()
         self._tags_at_end: list[str] = []
-        self._inserted = False
-        # The constructor of the class above insists on a client of its own and a database name.
-        self.initialize(
-            database[collection],
-            gridfs.GridFS(database),
-            metrics_collection=database["metrics"],
-            failure_dir=failure_dir,
-            # Last, so that its id is not handed to the user's own observers, for which it may be
-            # that of an earlier run.
-            priority=-1000,
-        )
+        self._has_started = False
+        self._has_ended = False
+        self._output = ""
+        self._info_text = b""
+        self._result_text = b""
+        self._artifacts = 0
+        # The heartbeat has a thread of its own.
+        self._lock = threading.RLock()
+
+    @property
+    def run_id(self) -> int | None:
+        """Id of the run in the database; None as long as it is not there."""
+        return self._shipment.run_id
+
+    @property
+    def record_id(self) -> str:
+        """What the document has as ``meta.record.journal``."""
+        return self._journal.record_id
 
     def started_event(
         self,
         ex_info: Mapping[str, Any],
         command: str,
         host_info: Mapping[str, Any],
-        start_time: datetime,
+        start_time: datetime.datetime,
         config: Mapping[str, Any],
         meta_info: Mapping[str, Any],
-        _id: int | None,
-    ) -> int:
-        """Insert the document of the run; sweep, tags and config are in it from the start."""
-        # Not the id that another observer gave the run: here it may be that of another run.
-        super().started_event(
-            ex_info,
-            command,
-            storable(host_info),
-            start_time,
-            storable(config),
-            storable(meta_info),
-            None,
-        )
-        return self.run_entry["_id"]  # type: ignore[no-any-return]
+        _id: Any,
+    ) -> int | None:
+        """Begin the journal; the id that another observer gave the run is not used."""
+        content = {
+            **self._begin(ex_info, command, host_info, config, meta_info),
+            "start_time": start_time,
+        }
+        with self._lock:
+            self._journal.append("start", content)
+            self._has_started = True
+        if self._run.beat_interval > 0:
+            self._run.beat_interval = min(self._run.beat_interval, _BEAT_S)
+        self._shipper.add(self._shipment)
+        if not self._shipper.is_failing:
+            self._shipper.wait(self._shipment, self._has_id, self._patience.start_s)
+        return self.run_id
 
-    @property
-    def run_id(self) -> int | None:
-        """Id of the run in the database; None as long as it is not there."""
-        return self.run_entry["_id"] if self._inserted else None
+    def queued_event(
+        self,
+        ex_info: Mapping[str, Any],
+        command: str,
+        host_info: Mapping[str, Any],
+        queue_time: datetime.datetime,
+        config: Mapping[str, Any],
+        meta_info: Mapping[str, Any],
+        _id: Any,
+    ) -> int | None:
+        """Record a run that is only to be queued."""
+        content = self._begin(ex_info, command, host_info, config, meta_info)
+        self._journal.append("queue", content)
+        self._shipper.add(self._shipment)
+        self._shipper.wait(self._shipment, self._is_there, self._patience.end_s)
+        return self.run_id
 
-    def insert(self) -> None:
-        """Insert the document under the next free whole number, with its tags.
+    def log_scalar(self, name: str, value: Any, step: Any, time: datetime.datetime) -> None:
+        """Write one value of a metric into the journal.
 
-        Tags are kept out of the entry afterwards: each save writes the whole entry, and would
-        undo what a user changed of the tags in Omniboard meanwhile.
+        Parameters
+        ----------
+        name, value, step
+            As given to ``log_scalar``.
+        time
+            When it was, UTC.
         """
-        from pymongo.errors import DuplicateKeyError
+        number = as_metric_value(value)
+        kept = show_value(value) if number is None else number
+        kept_step = as_metric_value(step)
+        self._append("scalar", [storable(str(name)), kept_step, kept, time])
 
-        while not self._inserted:
-            last = self.runs.find_one({"_id": {"$type": "number"}}, {"_id": 1}, sort=[("_id", -1)])
-            self.run_entry["_id"] = 1 if last is None else int(last["_id"]) + 1
-            try:
-                self.runs.insert_one({**self.run_entry, "omniboard": {"tags": self._tags}})
-            except DuplicateKeyError:  # another process was faster
-                continue
-            self._inserted = True
+    def log_metrics(self, metrics_by_name: Mapping[str, Any], info: Mapping[str, Any]) -> None:
+        """Do nothing: each value was written when it was logged."""
 
-    def final_save(self, attempts: int) -> None:
-        """Write the end of the run; one that could not be inserted at its start is inserted now."""
-        if self._inserted:
-            super().final_save(attempts)
-        else:
-            self.insert()
+    def heartbeat_event(
+        self,
+        info: Mapping[str, Any],
+        captured_out: str,
+        beat_time: datetime.datetime,
+        result: Any,
+    ) -> None:
+        """Write what is new of the output, the info and the result."""
+        notes = Notes()
+        with self._noting("a heartbeat"), self._lock:
+            content: dict[str, Any] = {"time": beat_time}
+            content |= self._new_output(captured_out)
+            for name, value in (("info", info), ("result", result)):
+                kept = storable(value, notes=notes, where=name)
+                text = encode(name, kept)
+                if text != getattr(self, f"_{name}_text"):
+                    setattr(self, f"_{name}_text", text)
+                    content[name] = kept
+            content["notes"] = notes.as_list()
+            self._append("beat", content)
+
+    def completed_event(self, stop_time: datetime.datetime, result: Any) -> None:
+        """Write the end of a run that returned."""
+        self._finish("COMPLETED", stop_time, result=result)
+
+    def interrupted_event(self, interrupt_time: datetime.datetime, status: str) -> None:
+        """Write the end of a run that was stopped."""
+        self._finish(status, interrupt_time, tags=self._tags_at_end)
+
+    def failed_event(self, fail_time: datetime.datetime, fail_trace: Sequence[str]) -> None:
+        """Write the end of a run that raised."""
+        self._finish("FAILED", fail_time, trace=[storable(line) for line in fail_trace])
+
+    def artifact_event(
+        self,
+        name: str,
+        filename: str,
+        metadata: Mapping[str, Any] | None = None,
+        content_type: str | None = None,
+    ) -> None:
+        """Keep a copy of the file, and write that it belongs to the run."""
+        with self._noting(f"artifact {show_value(name)}"):
+            digest = self._journal.files.keep_file(filename)
+            name = str(name)
+            with self._lock:
+                self._artifacts += 1
+                number = str(self._artifacts)
+            notes = Notes()
+            about = {
+                "id": object_id("artifact", self.record_id, number, name, digest),
+                "digest": digest,
+                "filename": storable(f"artifact://{self.record_id}/{name}"),
+                "content_type": storable(content_type or mimetypes.guess_type(filename)[0]),
+                "metadata": fitting(storable(metadata), _ROOM_FOR_METADATA, notes, name),
+            }
+            for sentence in notes.as_list():
+                self._append("note", sentence)
+            self._append("file", about)
+            self._append("artifact", {"name": storable(name), "id": about["id"]})
+
+    def resource_event(self, filename: str) -> None:
+        """Store a file that the run has read, once for all runs that read the same."""
+        with self._noting(f"resource {filename!r}"):
+            digest = self._journal.files.keep_file(filename)
+            about = {"id": object_id("resource", filename, digest), "digest": digest}
+            self._append("file", {**about, "filename": storable(filename)})
+            self._append("resource", [storable(filename), digest])
+
+    def keep_bytes(self, content: bytes, filename: str) -> str:
+        """Store content in the database, once whatever run it is of.
+
+        Parameters
+        ----------
+        content
+            Its bytes.
+        filename
+            Its name there.
+
+        Returns
+        -------
+        str
+            Id of the file, as hexadecimal text.
+        """
+        digest = self._journal.files.keep_bytes(content)
+        file_id = object_id("file", filename, digest)
+        self._append("file", {"id": file_id, "digest": digest, "filename": filename})
+        return file_id
 
     def add_to_document(self, entries: Mapping[str, Any], tags: Sequence[str]) -> None:
-        """Add to the document of a run that has started.
+        """Add to the document.
 
         Parameters
         ----------
@@ -124,80 +257,97 @@ class RunObserver(MongoObserver):
         tags
             Added to those that the run has by now.
         """
-        if not self._inserted:
+        if not self._has_started:
             self._tags += tags
             return
-        changes = {path: storable(value) for path, value in entries.items()}
-        for path, value in changes.items():
-            set_path(self.run_entry, path, value)
-        self.runs.update_one(
-            {"_id": self.run_entry["_id"]},
-            {"$set": changes, "$addToSet": {"omniboard.tags": {"$each": list(tags)}}},
-        )
+        fields = {path: storable(value) for path, value in entries.items()}
+        self._append("set", {"fields": fields, "tags": list(tags)})
+
+    def amend_other(self, amendment: Mapping[str, Any]) -> None:
+        """Write what became of another run that cannot say it itself.
+
+        Parameters
+        ----------
+        amendment
+            See `sacred_ray_ingredient.record.amendments.as_update`.
+        """
+        self._append("amend", dict(amendment))
+        self._shipper.hurry(self._shipment)
+
+    def give_sources(self, ex_info: Mapping[str, Any]) -> None:
+        """Store the sources of another experiment, so that its runs need not.
+
+        Parameters
+        ----------
+        ex_info
+            As the experiment's ``get_experiment_info`` returns it.
+        """
+        with self._lock:
+            self._shared.keep_sources(self._journal, ex_info, Notes())
 
     def tag_at_end(self, tags: Sequence[str]) -> None:
         """Add tags when the run is stopped."""
         self._tags_at_end += tags
 
-    def save_sources(self, ex_info: Mapping[str, Any]) -> list[list[Any]]:
-        """Store the source files that the database does not have yet, and refer to all."""
-        stored = []
-        for name, _ in ex_info["sources"]:
-            path = os.path.join(ex_info["base_dir"], name)
-            with open(path, "rb") as source:
-                content = source.read()
-            # Of the bytes that are stored: the file may have changed since it was imported.
-            digest = hashlib.md5(content, usedforsecurity=False).hexdigest()
-            existing = self.fs.find_one({"filename": path, "metadata.md5": digest})
-            if existing is None:
-                file_id = self.fs.put(content, filename=path, metadata={"md5": digest})
-            else:
-                file_id = existing._id
-            stored.append([name, file_id])
-        return stored
+    def sync(self) -> None:
+        """Make sure that all so far survives the death of the machine, as at a checkpoint."""
+        self._journal.sync()
 
-    def heartbeat_event(
-        self, info: Mapping[str, Any], captured_out: str, beat_time: datetime, result: Any
-    ) -> None:
-        """Write the output, the info and the result so far."""
-        super().heartbeat_event(storable(info), captured_out, beat_time, storable(result))
+    def join(self) -> None:
+        """Do nothing: the end of the run has waited."""
 
-    def log_metrics(
-        self, metrics_by_name: Mapping[str, Mapping[str, Any]], info: dict[str, Any]
-    ) -> None:
-        """Append to the metrics; values that no plot can show are counted instead.
+    def _begin(self, *given: Any) -> dict[str, Any]:
+        return {**self._shared.first_document(self._journal, *given), "tags": self._tags}
 
-        Omniboard draws NaN and infinity as 0 and loses the extrema of a metric that has one.
-        """
-        finite: dict[str, Any] = {}
-        for name, series in metrics_by_name.items():
-            rows = list(zip(series["steps"], series["values"], series["timestamps"], strict=True))
-            kept = [row for row in rows if is_finite_number(row[1])]
-            if len(kept) < len(rows):
-                counts = info.setdefault("sweep", {}).setdefault("nonfinite", {})
-                counts[name] = counts.get(name, 0) + len(rows) - len(kept)
-            if kept:
-                steps, values, timestamps = (list(column) for column in zip(*kept, strict=True))
-                finite[name] = {"steps": steps, "values": values, "timestamps": timestamps}
-        super().log_metrics(finite, info)
+    def _append(self, kind: str, content: Any) -> None:
+        with self._lock:
+            if self._has_started and not self._has_ended:
+                self._journal.append(kind, content)
 
-    def completed_event(self, stop_time: datetime, result: Any) -> None:
-        """Write the end of a run that returned."""
-        self._take_rest_of_output()
-        super().completed_event(stop_time, storable(result))
+    @contextlib.contextmanager
+    def _noting(self, what: str) -> Iterator[None]:
+        """Let an event that cannot be recorded cost itself and nothing else."""
+        try:
+            yield
+        except OSError as error:
+            self._append("note", storable(f"{what} cannot be read ({error.strerror or error})"))
+        except Exception as error:
+            self._append("note", storable(f"{what} cannot be recorded ({show_value(error)})"))
 
-    def interrupted_event(self, interrupt_time: datetime, status: str) -> None:
-        """Write the end of a run that was stopped."""
-        self._take_rest_of_output()
-        super().interrupted_event(interrupt_time, status)
-        if self._tags_at_end and self._inserted:
-            tags = {"omniboard.tags": {"$each": self._tags_at_end}}
-            self.runs.update_one({"_id": self.run_entry["_id"]}, {"$addToSet": tags})
+    def _has_id(self) -> bool:
+        return self.run_id is not None
 
-    def failed_event(self, fail_time: datetime, fail_trace: Sequence[str]) -> None:
-        """Write the end of a run that raised."""
-        self._take_rest_of_output()
-        super().failed_event(fail_time, fail_trace)
+    def _is_there(self) -> bool:
+        return self._shipment.is_complete
+
+    def _finish(self, status: str, time: datetime.datetime, **content: Any) -> None:
+        notes = Notes()
+        with self._lock:
+            if self._has_ended or not self._has_started:
+                return
+            with self._noting("the last output"):
+                self._take_rest_of_output()
+            self.heartbeat_event(self._run.info, self._run.captured_out, time, self._run.result)
+            if "result" in content:
+                content["result"] = storable(content["result"], notes=notes, where="result")
+            end = {"status": status, "time": time, "notes": notes.as_list(), **content}
+            self._journal.append("end", end)
+            self._has_ended = True
+        self._journal.sync()
+        if self._patience.also_while_away or not self._shipper.is_failing:
+            self._shipper.wait(self._shipment, self._is_there, self._patience.end_s)
+        if self._shipper.waiting > _MOST_OPEN:  # each open one is a file of the process
+            self._journal.close()
+
+    def _new_output(self, captured_out: str) -> dict[str, Any]:
+        """Return where the output differs from what the journal has, and how it goes on there."""
+        before = self._output
+        if captured_out == before:
+            return {}
+        # A filter may have rewritten the last lines.
+        start = len(before) if captured_out.startswith(before) else 0
+        self._output = captured_out
+        return {"out": [start, storable(captured_out[start:])]}
 
     def _take_rest_of_output(self) -> None:
         """Add what was printed after the last heartbeat, which Sacred leaves in its buffer."""
@@ -211,8 +361,6 @@ class RunObserver(MongoObserver):
         if self._run.captured_out_filter is not None:
             text = self._run.captured_out_filter(text)
         self._run.captured_out = text
-        if self.run_entry is not None:
-            self.run_entry["captured_out"] = text
 
     def __eq__(self, other: object) -> bool:
         """Tell observers apart by identity: Sacred drops a failed one by comparing."""
@@ -221,6 +369,11 @@ class RunObserver(MongoObserver):
     def __hash__(self) -> int:
         """Hash by identity."""
         return id(self)
+
+
+def observer_of(run: Run) -> RunObserver | None:
+    """Return the observer of a run that brings it to MongoDB."""
+    return next((entry for entry in run.observers if isinstance(entry, RunObserver)), None)
 
 
 def recorded_id(run: Run) -> int | str | None:

@@ -2,11 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+import contextlib
+import dataclasses
+import os
+import stat
+import tempfile
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from sacred_ray_ingredient.mongo.address import MongoAddress
+
+if TYPE_CHECKING:
+    from sacred_ray_ingredient.record.shipper import Shipper
+
+# Of the connections on which records go. Short, since every request is repeated until it succeeds.
+_CONNECTION = {
+    "serverSelectionTimeoutMS": 3000,
+    "connectTimeoutMS": 5000,
+    "socketTimeoutMS": 20000,
+}
+# Folder below the project folder.
+JOURNALS = "journals"
+# The folder of journals of runs that are no part of a sweep.
+ALONE = "runs"
 
 
 @dataclass(frozen=True)
@@ -19,15 +40,41 @@ class RecordTarget:
         The MongoDB; None for a sweep that is not recorded there.
     tags
         Tags of every run of the sweep.
-    failure_dir
-        Folder for what MongoDB did not take at the end of a run.
+    journal_folder
+        Folder for journals, below the project folder; on a node that does not have the latter,
+        one of its own is taken.
+    group
+        Folder within it: the sweep.
+    wait_s
+        The longest time that a run's end waits for the database, in seconds.
+    fsync_s
+        Seconds between two calls of fsync for a journal; None: at checkpoints and at the end.
+    about
+        What each run document has under ``meta.record``.
+    stored
+        Ids of files and documents that the database is given by the driver.
+    has_indexes
+        Whether the database has its indexes.
     """
 
     address: MongoAddress | None
     tags: tuple[str, ...] = ()
-    failure_dir: str = "."
+    journal_folder: str = "."
+    group: str = ALONE
+    wait_s: float = 5.0
+    fsync_s: float | None = None
+    about: Mapping[str, Any] = field(default_factory=dict)
+    stored: frozenset[str] = frozenset()
+    has_indexes: bool = False
 
-    def observe(self, run: Any, extra_tags: Sequence[str] = ()) -> Any:
+    def observe(
+        self,
+        run: Any,
+        extra_tags: Sequence[str] = (),
+        name: str = "run",
+        sources: Callable[[str], bytes | None] | None = None,
+        is_patient: bool = True,
+    ) -> Any:
         """Let a run be recorded.
 
         Parameters
@@ -36,6 +83,12 @@ class RecordTarget:
             A Sacred run that has not started.
         extra_tags
             Tags besides those of the sweep.
+        name
+            Beginning of the name of its journal.
+        sources
+            Gives the content of a source file as it was imported; None: as it is now.
+        is_patient
+            Whether the end of the run waits also while the database is known to be away.
 
         Returns
         -------
@@ -44,23 +97,43 @@ class RecordTarget:
         """
         if self.address is None:
             return None
+        from sacred_ray_ingredient.record.journal import SUFFIX, Journal
         from sacred_ray_ingredient.record.observer import RunObserver
+        from sacred_ray_ingredient.record.patience import Patience
+        from sacred_ray_ingredient.record.scalars import hook_scalars
+        from sacred_ray_ingredient.record.shipment import Shipment
+        from sacred_ray_ingredient.record.surroundings import Surroundings, as_it_is
 
+        path = self.folder() / f"{name}-{uuid.uuid4().hex}{SUFFIX}"
+        journal = Journal(path, self.fsync_s)
+        journal.append("target", dataclasses.asdict(self.address))
         observer = RunObserver(
             run,
-            self.database(),
-            collection=self.address.collection,
+            journal,
+            Shipment(journal, self._database_to_write, self.address.collection, is_new=True),
+            shipper_for(self.address),
             tags=[*self.tags, *extra_tags],
-            failure_dir=self.failure_dir,
+            surroundings=Surroundings(
+                self.about, sources or as_it_is, _given.setdefault(self.address, set(self.stored))
+            ),
+            patience=Patience(self.wait_s, also_while_away=is_patient),
         )
         run.observers.append(observer)
+        hook_scalars(run, observer)
         return observer
+
+    def folder(self) -> Path:
+        """Return the folder of this sweep's journals on this node."""
+        folder = Path(self.journal_folder)
+        if not folder.parent.is_dir():  # the project folder is that of another node
+            folder = _own_folder(f"sacred-ray-{os.getuid()}") / folder.name
+        return folder / self.group
 
     def database(self) -> Any:
         """Return the pymongo database, on one client per process."""
         if self.address is None:
             raise ValueError("a sweep without a MongoDB address has no database")
-        return _client(self.address)[self.address.db_name]
+        return database_at(self.address)
 
     def runs(self) -> Any:
         """Return the pymongo collection of runs."""
@@ -68,18 +141,66 @@ class RecordTarget:
             raise ValueError("a sweep without a MongoDB address has no runs collection")
         return self.database()[self.address.collection]
 
+    def _database_to_write(self) -> Any:
+        if self.address is not None and not self.has_indexes:
+            make_indexes(self.address)
+        return self.database()
+
 
 # One client per database and process: each has threads and connections of its own.
 _clients: dict[MongoAddress, Any] = {}
+_shippers: dict[MongoAddress, Shipper] = {}
+_indexed: set[MongoAddress] = set()
+# Ids of files and documents that runs of this process have given to the database.
+_given: dict[MongoAddress, set[str]] = {}
 
 
-def _client(address: MongoAddress) -> Any:
+def database_at(address: MongoAddress) -> Any:
+    """Return the pymongo database at an address, on one client per process."""
     if address not in _clients:
-        _clients[address] = address.client()
-    return _clients[address]
+        _clients[address] = address.client(**_CONNECTION)
+    return _clients[address][address.db_name]
+
+
+def make_indexes(address: MongoAddress) -> None:
+    """Make the indexes of a database, once per process."""
+    from sacred_ray_ingredient.mongo.indexes import ensure_indexes
+
+    if address not in _indexed:
+        ensure_indexes(database_at(address), address.collection)
+        _indexed.add(address)
+
+
+def shipper_for(address: MongoAddress) -> Shipper:
+    """Return the thread of this process that brings journals to a database."""
+    from sacred_ray_ingredient.record.shipper import Shipper
+
+    if address not in _shippers:
+        _shippers[address] = Shipper()
+    return _shippers[address]
 
 
 def close_clients() -> None:
-    """Close the connections of this process; later ones are opened anew."""
+    """End the threads and close the connections of this process; later ones are opened anew."""
+    while _shippers:
+        _shippers.popitem()[1].stop()
     while _clients:
         _clients.popitem()[1].close()
+    _given.clear()
+
+
+def given_to(address: MongoAddress) -> frozenset[str]:
+    """Return the ids of files and documents that runs of this process give to a database."""
+    return frozenset(_given.get(address, ()))
+
+
+def _own_folder(name: str) -> Path:
+    """Return a folder for temporary files that nobody else can have made or can write to."""
+    folder = Path(tempfile.gettempdir()) / name
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    about = folder.lstat()
+    is_own = stat.S_ISDIR(about.st_mode) and about.st_uid == os.getuid()
+    if not is_own or about.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        return Path(tempfile.mkdtemp(prefix=f"{name}-"))
+    return folder

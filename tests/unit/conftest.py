@@ -1,20 +1,40 @@
 """What several unit tests need: a database in memory, small experiments, a target for records."""
 
+import dataclasses
+import datetime
 import os
 
+import hypothesis
 import mongomock
 import mongomock.gridfs
 import pytest
+from mongomock.collection import BulkOperationBuilder
 from sacred import Experiment
 
 from sacred_ray_ingredient.inner import InnerReference
 from sacred_ray_ingredient.mongo import MongoAddress
+from sacred_ray_ingredient.record import sync as sync_module
 from sacred_ray_ingredient.record import target as target_module
+from sacred_ray_ingredient.record.journal import Journal
 from sacred_ray_ingredient.record.target import RecordTarget
 from sacred_ray_ingredient.tasks import SweepTask, TrialTask
 from sacred_ray_ingredient.trial import TrialContext, run_trial
 
+# A computer that is busy makes no test wrong.
+hypothesis.settings.register_profile("unit", deadline=None)
+hypothesis.settings.load_profile("unit")
 mongomock.gridfs.enable_gridfs_integration()
+AT = datetime.datetime(2026, 1, 2, 3, 4, 5)
+_add_update = BulkOperationBuilder.add_update
+
+
+def _add_update_of_newer_pymongo(builder, *arguments, sort=None, **named):
+    """Take the argument that pymongo gives since 4.11, which mongomock does not know."""
+    assert sort is None
+    return _add_update(builder, *arguments, **named)
+
+
+BulkOperationBuilder.add_update = _add_update_of_newer_pymongo
 
 
 @pytest.fixture
@@ -25,9 +45,45 @@ def database():
 @pytest.fixture
 def target(database, tmp_path, monkeypatch):
     """Records go to the database in memory."""
-    monkeypatch.setattr(target_module, "_client", lambda address: {address.db_name: database})
+    for module in (target_module, sync_module):
+        monkeypatch.setattr(module, "database_at", lambda address: database)
+    for name, empty in (("_shippers", {}), ("_indexed", set()), ("_given", {})):
+        monkeypatch.setattr(target_module, name, empty)
     address = MongoAddress("mongodb://unit.test/", db_name="db")
-    return RecordTarget(address, tags=("my_search", "sweep-1"), failure_dir=str(tmp_path))
+    folder = str(tmp_path / "journals")
+    yield RecordTarget(address, tags=("my_search", "sweep-1"), journal_folder=folder, wait_s=30.0)
+    target_module.close_clients()
+
+
+@pytest.fixture
+def write_journal(target):
+    """Return a function that writes the journal of a run, as its process would."""
+
+    def write_journal(name, *events, sweep=None, folder=None, address=target.address):
+        journal = Journal((folder or target.folder()) / f"{name}.jsonl")
+        if address is not None:
+            journal.append("target", dataclasses.asdict(address))
+        meta = {"record": {"journal": journal.record_id}}
+        if sweep is not None:
+            meta["sweep"] = {"sweep_id": "sweep-1", "attempt": 0, "segment": 0, **sweep}
+        start = {
+            **{"experiment": {"name": "x", "sources": []}, "command": "main", "tags": ["trial"]},
+            **{"config": {"seed": 1}, "start_time": AT, "meta": meta, "notes": []},
+        }
+        for event in [("start", start), ("scalar", ["loss", 0, 0.5, AT]), *events]:
+            journal.append(*event)
+        return journal
+
+    return write_journal
+
+
+@pytest.fixture
+def double():
+    """Return the class whose instances stand before a database and see each request."""
+    # Here, since what a module of an experiment has imported is among its sources.
+    from database_double import DatabaseDouble
+
+    return DatabaseDouble
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """What goes into a document is never refused by the server."""
 
+import collections
 import datetime
 import math
 
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sacred_ray_ingredient.record.documents import is_finite_number, storable
+from sacred_ray_ingredient.record.documents import Notes, is_finite_number, storable
 
 WHATEVER = st.recursive(
     st.none()
@@ -109,6 +110,70 @@ def test_a_list_that_contains_itself_ends_too():
     endless = [1]
     endless.append(endless)
     bson.encode(storable({"endless": endless}))
+
+
+class Broken(collections.UserDict):
+    """A mapping that cannot be read."""
+
+    def items(self):
+        raise RuntimeError("changed size")
+
+
+class BrokenSet(frozenset):
+    def __iter__(self):
+        raise RuntimeError("changed size")
+
+
+class BrokenList(list):
+    def __iter__(self):
+        raise KeyError("gone")
+
+
+class BrokenKey:
+    def __str__(self):
+        raise ValueError("no text")
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "error"),
+    [
+        (Broken(), "Broken", "RuntimeError"),
+        (BrokenSet([1]), "BrokenSet", "RuntimeError"),
+        (BrokenList([1]), "BrokenList", "KeyError"),
+        ({BrokenKey(): 1}, "dict", "ValueError"),
+    ],
+)
+def test_a_container_that_raises_costs_itself_and_a_note(value, kind, error):
+    notes = Notes()
+    stored = storable({"a": 1, "odd": value, "b": [2]}, notes=notes, where="info")
+    assert stored == {"a": 1, "odd": f"({kind}, which raised {error})", "b": [2]}
+    assert notes.as_list() == [f"info.odd: {kind} cannot be read ({error})"]
+
+
+def test_a_container_that_another_thread_adds_to_is_read_all_the_same():
+    class Adds:
+        def __repr__(self):
+            values.append(3)
+            entries["c"] = 3
+            return "adds"
+
+    entries, values = {"adds": Adds(), "a": 1}, [Adds(), 1]
+    assert storable(entries) == {"adds": "adds", "a": 1}
+    assert storable(values) == ["adds", 1, 3]
+
+
+class TestNotes:
+    @pytest.mark.parametrize("sentence", ["half \ud800", "\udcff", "\0"])
+    def test_can_be_stored_whatever_they_say(self, sentence):
+        notes = Notes()
+        notes.add(sentence)
+        bson.encode({"left_out": notes.as_list()})
+
+    def test_with_half_of_a_character_are_told_once(self):
+        notes = Notes()
+        for _ in range(2):
+            notes.add("half \ud800")
+        assert notes.as_list() == ["half \\ud800"]
 
 
 def test_the_argument_stays_as_it_is():

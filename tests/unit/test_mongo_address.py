@@ -8,6 +8,7 @@ import sys
 
 import mongomock
 import pytest
+from pymongo.errors import DuplicateKeyError
 
 from sacred_ray_ingredient.errors import DatabaseError
 from sacred_ray_ingredient.mongo import (
@@ -262,7 +263,10 @@ def test_indexes_are_created_once_and_columns_stay_as_the_user_changed_them():
         [("_id", 1)],
         [("meta.sweep.sweep_id", 1), ("meta.sweep.trial_index", 1)],
         [("omniboard.tags", 1)],
+        [("meta.record.journal", 1)],
     ]
+    chunks = [index["key"] for index in database["fs.chunks"].index_information().values()]
+    assert chunks == [[("_id", 1)], [("files_id", 1), ("n", 1)]]
     assert [("run_id", 1), ("name", 1)] in [
         index["key"] for index in database.metrics.index_information().values()
     ]
@@ -270,6 +274,24 @@ def test_indexes_are_created_once_and_columns_stay_as_the_user_changed_them():
     assert columns == [{"name": "trial", "config_path": "meta.sweep.trial_index"}]
     metrics = list(database["omniboard.metric.columns"].find({}, {"_id": 0}))
     assert metrics == [{"name": "val_loss", "metric_name": "val.loss", "extrema": "min"}]
+
+
+def test_a_journal_has_one_document_and_runs_of_others_need_none():
+    database = mongomock.MongoClient().sacred
+    ensure_indexes(database)
+    for run_id in (1, 2):
+        database.runs.insert_one({"_id": run_id})
+    database.runs.insert_one({"_id": 3, "meta": {"record": {"journal": "a"}}})
+    with pytest.raises(DuplicateKeyError, match="E11000"):
+        database.runs.insert_one({"_id": 4, "meta": {"record": {"journal": "a"}}})
+
+
+def test_a_part_of_a_file_is_stored_once():
+    database = mongomock.MongoClient().sacred
+    ensure_indexes(database)
+    database["fs.chunks"].insert_one({"files_id": 1, "n": 0})
+    with pytest.raises(DuplicateKeyError, match="E11000"):
+        database["fs.chunks"].insert_one({"files_id": 1, "n": 0})
 
 
 def test_project_folder_is_found_from_below(tmp_path, monkeypatch):

@@ -1,11 +1,16 @@
 """Where the runs of a sweep are recorded."""
 
+import dataclasses
+import os
 import pickle
+import tempfile
+from pathlib import Path
 
 import pytest
 
 from sacred_ray_ingredient.mongo import MongoAddress
 from sacred_ray_ingredient.record import target as target_module
+from sacred_ray_ingredient.record.journal import DeadJournal
 from sacred_ray_ingredient.record.target import RecordTarget
 
 
@@ -49,7 +54,7 @@ class _Client(dict):
 def test_one_client_serves_a_whole_process_until_it_is_closed(monkeypatch):
     made = []
 
-    def client(self):
+    def client(self, **options):
         made.append(_Client(db=object()))
         return made[-1]
 
@@ -65,5 +70,105 @@ def test_one_client_serves_a_whole_process_until_it_is_closed(monkeypatch):
 
 
 def test_a_target_travels():
-    there = RecordTarget(MongoAddress("mongodb://unit.test/"), ("a",), "/tmp/x")
+    there = RecordTarget(MongoAddress("mongodb://unit.test/"), ("a",), "/tmp/x", "sweep-1")
     assert pickle.loads(pickle.dumps(there)) == there
+
+
+class TestJournals:
+    def test_of_a_sweep_are_in_a_folder_of_their_own(self, tmp_path):
+        target = RecordTarget(None, journal_folder=str(tmp_path / "journals"), group="sweep-1")
+        assert target.folder() == tmp_path / "journals" / "sweep-1"
+
+    def test_of_a_node_without_the_project_folder_are_in_its_temporary_one(
+        self, tmp_path, monkeypatch
+    ):
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+        target = RecordTarget(None, journal_folder="/gone/.sacred_ray/journals", group="sweep-1")
+        assert target.folder() == tmp_path / f"sacred-ray-{os.getuid()}" / "journals" / "sweep-1"
+
+    @pytest.fixture
+    def temporary(self, tmp_path, monkeypatch):
+        """The folder that a node would take for its own."""
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+        return tmp_path / f"sacred-ray-{os.getuid()}"
+
+    @staticmethod
+    def taken():
+        target = RecordTarget(None, journal_folder="/gone/.sacred_ray/journals", group="sweep-1")
+        folder = target.folder()
+        assert folder.parts[-2:] == ("journals", "sweep-1")
+        return folder.parent.parent
+
+    def test_are_in_a_temporary_folder_that_only_the_user_can_read(self, temporary):
+        assert self.taken() == temporary
+        assert temporary.stat().st_mode & 0o777 == 0o700
+        assert self.taken() == temporary
+
+    def test_are_not_in_a_temporary_folder_of_somebody_else(self, temporary, monkeypatch):
+        other = temporary.with_name(f"sacred-ray-{os.getuid() + 1}")
+        other.mkdir(mode=0o700)
+        monkeypatch.setattr(os, "getuid", lambda: int(other.name.rpartition("-")[2]))
+        self.is_another(other)
+
+    @pytest.mark.parametrize("mode", [0o777, 0o770, 0o702, 0o720])
+    def test_are_not_in_a_temporary_folder_that_others_can_write_to(self, temporary, mode):
+        temporary.mkdir()
+        temporary.chmod(mode)
+        self.is_another(temporary)
+
+    def test_are_not_behind_a_link(self, temporary, tmp_path):
+        (tmp_path / "elsewhere").mkdir(mode=0o700)
+        temporary.symlink_to(tmp_path / "elsewhere")
+        self.is_another(temporary)
+        assert list((tmp_path / "elsewhere").iterdir()) == []
+
+    def test_are_not_in_a_file(self, temporary):
+        temporary.write_text("")
+        self.is_another(temporary)
+
+    def is_another(self, folder):
+        taken = self.taken()
+        assert taken != folder
+        assert taken.parent == folder.parent
+        assert taken.stat().st_mode & 0o777 == 0o700
+
+    def test_say_which_database_they_are_for_and_no_secret(self, target, make_experiment):
+        run = make_experiment(lambda: None)._create_run()
+        target.observe(run)
+        (path,) = Path(target.journal_folder).rglob("*.jsonl")
+        events, _ = DeadJournal(path).read(0)
+        assert events == [("target", dataclasses.asdict(target.address))]
+
+    def test_are_gone_when_the_database_has_all(self, target, make_experiment):
+        run = make_experiment(lambda: None)._create_run(options={"--capture": "no"})
+        target.observe(run)
+        run()
+        assert list(Path(target.journal_folder).rglob("*.jsonl")) == []
+
+
+def test_what_one_run_has_stored_the_next_one_need_not(target, database, make_experiment):
+    for _ in range(2):
+        run = make_experiment(lambda: None)._create_run(options={"--capture": "no"})
+        target.observe(run)
+        run()
+    documents = list(database.runs.find())
+    assert documents[0]["experiment"]["sources"] == documents[1]["experiment"]["sources"]
+    assert documents[0]["host"]["node"] == documents[1]["host"]["node"]
+    given = target_module.given_to(target.address)
+    ((_, file_id),) = documents[0]["experiment"]["sources"]
+    assert {str(file_id), documents[0]["host"]["node"]} <= given
+    assert {each["_id"] for each in database.environments.find()} <= given
+
+
+def test_scalars_reach_the_record_when_they_are_logged(target, make_experiment):
+    events = []
+
+    def main(_run):
+        _run.log_scalar("loss", 0.5)
+        events.extend(_run.observers[0]._journal.read(0)[0])
+
+    run = make_experiment(main)._create_run(options={"--capture": "no"})
+    target.observe(run)
+    run()
+    (scalar,) = (content for kind, content in events if kind == "scalar")
+    assert scalar[:3] == ["loss", 0, 0.5]
