@@ -19,7 +19,7 @@ from typing import Any
 
 from sacred import Experiment
 from sacred.run import Run
-from sacred.utils import ConfigAddedError, SacredError, ensure_wellformed_argv
+from sacred.utils import ConfigAddedError, SacredError
 
 from sacred_ray_ingredient.config_files import read_config_file
 from sacred_ray_ingredient.errors import (
@@ -36,7 +36,10 @@ from sacred_ray_ingredient.inner import (
 )
 from sacred_ray_ingredient.interruption import SweepInterrupted
 from sacred_ray_ingredient.nested import flatten, get_path
+from sacred_ray_ingredient.outer_commands import exit_for_command
+from sacred_ray_ingredient.positional_arguments import options_with_value, positional
 from sacred_ray_ingredient.tune_files import with_tune_files
+from sacred_ray_ingredient.verbs import verb_of
 
 _CTRL_C = 130
 # How Sacred begins its complaint about a dotted key within a dictionary.
@@ -64,6 +67,8 @@ def run_commandline(outer: Experiment, argv: str | Sequence[str] | None = None) 
         With the exit code, for anything but a sweep whose trials all completed.
     """
     sacreds_run = outer.run
+    words, outer.positional = positional(argv, options_with_value(outer))
+    words, resumed = _without_verb(outer, words)
 
     def run(
         command_name: str | None = None,
@@ -74,8 +79,10 @@ def run_commandline(outer: Experiment, argv: str | Sequence[str] | None = None) 
         debug = (arguments.get("options") or {}).get("--debug")
         try:
             named_configs, files = with_tune_files(outer, named_configs)
-            if files:
-                # The record shows which files the named configs were.
+            if resumed is not None:
+                given = outer, resumed, config_updates or {}, named_configs, arguments["options"]
+                config_updates, named_configs, arguments["options"] = _recorded_request(*given)
+            if files:  # the record shows which files the named configs were
                 arguments["meta_info"] = {**(arguments.get("meta_info") or {}), "tune_files": files}
             _check_request(outer, config_updates or {}, named_configs)
             return sacreds_run(command_name, config_updates, named_configs, **arguments)
@@ -93,17 +100,41 @@ def run_commandline(outer: Experiment, argv: str | Sequence[str] | None = None) 
     # Sacred's own handling prints usage or a stack trace and always exits with 1.
     outer.run = run
     try:
-        _check_updates(ensure_wellformed_argv(argv))
-        finished = Experiment.run_commandline(outer, argv)
+        _check_updates(words)
+        finished = Experiment.run_commandline(outer, words)
     finally:
         del outer.run
     _exit_for_failed_trials(finished)
     return finished
 
 
-def _check_updates(argv: Sequence[str]) -> None:
+def _without_verb(outer: Experiment, words: Sequence[str]) -> tuple[list[str], str | None]:
+    """Take ``resume SWEEP_ID`` out of the command line, and return the id."""
+    if "resume" not in words:
+        return list(words), None
+    try:
+        return verb_of(words, options_with_value(outer))
+    except ConfigMistakes as error:
+        _say_error(str(error))
+        sys.exit(error.exit_code)
+
+
+def _recorded_request(
+    outer: Experiment,
+    sweep_id: str,
+    config_updates: Mapping[str, Any],
+    named_configs: Sequence[str],
+    options: Mapping[str, Any],
+) -> tuple[dict[str, Any], list[str], dict[str, Any]]:
+    """Return what was asked of a recorded sweep, with what is asked now laid over it."""
+    from sacred_ray_ingredient.resume import request_of
+
+    _check_request(outer, config_updates, named_configs)
+    return request_of(outer, sweep_id, config_updates, named_configs, options)
+
+
+def _check_updates(words: Sequence[str]) -> None:
     """Refuse ``a=1 a.b=2``, on which Sacred's parser breaks."""
-    words = [str(word) for word in argv]
     updates = words[words.index("with") + 1 :] if "with" in words else []
     given = [word.partition("=")[0].strip() for word in updates if "=" in word]
     for path in given:
@@ -241,6 +272,7 @@ def _hint(entry: str, known: Collection[str]) -> str:
 
 
 def _exit_for_failed_trials(run: Run | None) -> None:
+    exit_for_command(run)
     info = run.info.get("sweep", {}) if run is not None else {}
     counts = dict(info.get("counts", {}))
     if info.get("time_budget_used_up"):  # it ends trials as planned

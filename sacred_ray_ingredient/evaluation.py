@@ -11,6 +11,7 @@ from dataclasses import replace
 from sacred_ray_ingredient.engines.base import EngineJob
 from sacred_ray_ingredient.nested import flatten, unflatten
 from sacred_ray_ingredient.progress import SweepProgress
+from sacred_ray_ingredient.restart import PlannedTrial, RecordedTrial, Restart
 from sacred_ray_ingredient.sampling import Sampling
 from sacred_ray_ingredient.search_space import SearchSpace
 from sacred_ray_ingredient.seeds import derive_seed
@@ -37,6 +38,7 @@ def evaluation_job(job: EngineJob, progress: SweepProgress) -> EngineJob | None:
         these trials.
     """
     progress.end_search()
+    restart = job.restart
     found = candidates(progress.searched, job.metric, job.mode)
     if not job.settings.evaluate_best or not found:
         return None
@@ -45,8 +47,11 @@ def evaluation_job(job: EngineJob, progress: SweepProgress) -> EngineJob | None:
     # and draw as before, since the configuration has its number.
     sampled = {path: value for path, value in flatten(best.sampled).items() if path != "seed"}
     listed = {"named_configs": tuple(best.named_configs), "config_updates": unflatten(sampled)}
-    first_index = max(outcome.index for outcome in progress.searched) + 1
-    indices = range(first_index, first_index + job.settings.evaluate_best)
+    recorded = {} if restart is None else _of_configuration(best.configuration, restart)
+    progress.count_evaluations(recorded, sum(trial.is_done for trial in recorded.values()))
+    first_index = max(outcome.index for outcome in progress.attempts) + 1
+    indices = sorted(recorded)
+    indices += range(first_index, first_index + job.settings.evaluate_best - len(indices))
     sampling = Sampling(
         space=SearchSpace({}, {}),
         num_samples=1,
@@ -56,7 +61,7 @@ def evaluation_job(job: EngineJob, progress: SweepProgress) -> EngineJob | None:
         fixed=job.sampling.fixed,
     )
     target = replace(job.sweep.target, tags=(*job.sweep.target.tags, TAG))
-    return replace(
+    evaluation = replace(
         job,
         sweep=replace(job.sweep, target=target),
         sampling=sampling,
@@ -65,7 +70,25 @@ def evaluation_job(job: EngineJob, progress: SweepProgress) -> EngineJob | None:
         stop_rules=(),
         first_index=first_index,
         first_configuration=best.configuration,
+        restart=None,
     )
+    if restart is None:
+        return evaluation
+    planned = [
+        PlannedTrial(index, sample) if index not in recorded else recorded[index].again(sample)
+        for index, sample in zip(indices, evaluation.samples(), strict=False)
+        if index not in recorded or not recorded[index].is_done
+    ]
+    return replace(evaluation, restart=Restart(restart.outer_run_ids, planned=tuple(planned)))
+
+
+def _of_configuration(configuration: int, restart: Restart) -> dict[int, RecordedTrial]:
+    """Return the recorded trials that ran this configuration after the search."""
+    return {
+        index: trial
+        for index, trial in restart.evaluations.items()
+        if trial.last.configuration == configuration
+    }
 
 
 def evaluation_statistics(progress: SweepProgress, metric: str) -> GroupStatistics | None:

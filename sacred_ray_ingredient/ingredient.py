@@ -24,6 +24,7 @@ from sacred_ray_ingredient.inner import ingredients_of
 from sacred_ray_ingredient.mongo.sources import config_mistakes, from_option
 from sacred_ray_ingredient.named_configs import complete_named_configs
 from sacred_ray_ingredient.nested import flatten, unflatten
+from sacred_ray_ingredient.outer_commands import add_record_commands
 
 ray_ingredient = Ingredient("ray")
 
@@ -57,6 +58,11 @@ def _default_config() -> None:
     storage_path = None  # folder for Tune's own files; None: in the project folder .sacred_ray
     exp_name = None  # name of the search, a tag of its runs; None: that of the outer experiment
     report_every = None  # seconds between reports to Tune; None: 1, or 0 with scheduler or stop
+    resume = None  # sweep to go on with: its id, or last
+    retry_failed = False  # whether the failed trials of a resumed sweep are run again
+    accept_changes = False  # whether a sweep is resumed although its space, config or code changed
+    # whether a sweep starts without MongoDB, how long runs wait for it, how often journals fsync
+    record = {"without_database": False, "wait_s": 5.0, "fsync_s": None}
     # MongoDB of the record; without url: SACRED_MONGO_URL, or the project's own server
     mongo = {"url": None, "db_name": None, "password_file": None, "password_env": None}
 
@@ -99,6 +105,7 @@ def _open_entries(  # noqa: PLR0913
     stop: Any,
     resources_per_trial: Any,
     init_kwargs: Any,
+    record: Any,
     mongo: Any,
 ) -> None:
     """Make entries below these settable: Sacred allows it for arguments of captured functions."""
@@ -199,6 +206,7 @@ def attach(outer: Experiment, inner: Experiment, main: bool = True) -> Experimen
         outer.sweep_command = sweep
     outer.run_commandline = types.MethodType(run_commandline, outer)
     _add_preview(outer, inner)
+    _add_resume(outer)
     return outer
 
 
@@ -212,9 +220,17 @@ def _add_preview(outer: Experiment, inner: Experiment) -> None:
         sys.stdout.write(preview_of(make_plan(outer, inner, OuterRequest.of_run(_run))) + "\n")
 
 
+def _add_resume(outer: Experiment) -> None:
+    @outer.command(unobserved=True)
+    def resume() -> None:
+        """Go on with a sweep: resume SWEEP_ID, or resume last; then 'with ...' for changes."""
+        raise ConfigMistakes(["resume works on the command line; from Python, set ray.resume."])
+
+
 def _register(outer: Experiment, inner: Experiment) -> None:
     """Fit a sweep into the making of the outer experiment's runs."""
     outer.inner_experiment = inner
+    add_record_commands(outer, inner)
     outer.sweep_command = None
     outer.complete_named_configs = functools.partial(complete_named_configs, outer, ray_ingredient)
 
@@ -253,12 +269,13 @@ def _prepare(outer: Experiment, inner: Experiment, run: Run) -> None:
     ConfigMistakes, DatabaseError
         With what is wrong; nothing has been started or recorded then.
     """
-    from sacred_ray_ingredient.plan import OuterRequest, make_plan
     from sacred_ray_ingredient.recording import open_record, with_earlier_results
+    from sacred_ray_ingredient.resume import plan_of_run
 
     options = run.meta_info["options"]
     record = options.pop("--record")
     options["--mongo_db"] = record["--mongo_db"]
+    run.record_asked = record["asked"]
     if run.main_function.unobserved:
         return
     if options.get("--id"):
@@ -268,7 +285,7 @@ def _prepare(outer: Experiment, inner: Experiment, run: Run) -> None:
     is_sweep = run.main_function is outer.sweep_command
 
     def plan() -> Any:
-        return make_plan(outer, inner, OuterRequest.of_run(run))
+        return plan_of_run(outer, inner, run, record["asked"])
 
     run.sweep_plan = plan() if is_sweep else None
     run.make_sweep_plan = plan

@@ -27,11 +27,13 @@ from sacred_ray_ingredient.mongo.sources import config_mistakes
 from sacred_ray_ingredient.nested import flatten, merge
 from sacred_ray_ingredient.resolved_config import TrialResolver
 from sacred_ray_ingredient.resolvers import Resolver
+from sacred_ray_ingredient.restart import Restart
 from sacred_ray_ingredient.sampling import NAMED_CONFIGS, Sampling
 from sacred_ray_ingredient.search_request import read_search, search_mistakes
 from sacred_ray_ingredient.search_space import SearchSpace
 from sacred_ray_ingredient.settings import SweepSettings, read_settings
 from sacred_ray_ingredient.stop_rules import StopRule
+from sacred_ray_ingredient.stored_request import StoredRequest, request_to_store
 from sacred_ray_ingredient.tasks import TrialTask
 
 # As many points are tried with the resolvers before the first trial.
@@ -100,6 +102,12 @@ class SweepPlan:
         End a trial.
     earlier
         Results of earlier sweeps that the searcher is told.
+    request
+        What was asked for, as it is stored.
+    restart
+        Where the sweep goes on; None for one that begins.
+    changes
+        What is not as it was when it began, a sentence each; the user has accepted it.
     """
 
     sweep_id: str
@@ -114,6 +122,9 @@ class SweepPlan:
     scheduler: Choice | None = None
     stop_rules: Sequence[StopRule] = ()
     earlier: Sequence[Any] = ()
+    request: StoredRequest | None = None
+    restart: Restart | None = None
+    changes: Sequence[str] = ()
 
     @property
     def space(self) -> SearchSpace:
@@ -123,7 +134,8 @@ class SweepPlan:
     @property
     def total_trials(self) -> int:
         """Number of trials of the search; with a searcher, the most that there can be."""
-        return self.sampling.total(suggested=self.searcher is not None)
+        total = self.sampling.total(suggested=self.searcher is not None)
+        return total if self.restart is None else self.restart.total(total)
 
     @property
     def parameters(self) -> list[str]:
@@ -209,6 +221,9 @@ def make_plan(outer: Experiment, inner: Experiment, request: OuterRequest) -> Sw
         searcher=search.searcher,
         scheduler=search.scheduler,
         stop_rules=search.stop_rules,
+        request=request_to_store(
+            outer, request.config_updates, names, search.sampling.seed, request.force
+        ),
     )
     _try_first_points(plan)
     return plan

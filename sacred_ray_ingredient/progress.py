@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from sacred.run import Run
 
-from sacred_ray_ingredient.record.reconcile import (
-    close_dead_runs,
-    note_early_stop,
-    recorded_statuses,
-    telling_of_outages,
-)
-from sacred_ray_ingredient.record.target import RecordTarget
+from sacred_ray_ingredient.record.settlement import SweepRecord
 from sacred_ray_ingredient.summary import value_of
 from sacred_ray_ingredient.tasks import TrialOutcome
 
@@ -60,10 +53,8 @@ class SweepProgress:
     ----------
     run
         The outer run; best value so far and throughput become its metrics.
-    sweep_id
-        The sweep.
-    target
-        Where trials are recorded.
+    record
+        The driver's hand on the record; None for a sweep that is not in a database.
     metric, mode
         What is compared and which way.
     total
@@ -75,28 +66,36 @@ class SweepProgress:
     def __init__(
         self,
         run: Run,
-        sweep_id: str,
-        target: RecordTarget,
+        record: SweepRecord | None,
         metric: str,
         mode: str,
         total: int,
         say: Callable[[str], None] = print,
     ) -> None:
         self._run = run
-        self._sweep_id = sweep_id
-        self._target = target
+        self._record = record
         self._metric = metric
         self._mode = mode
-        self._total = total
+        self.total = total
         self._say = say
         self._outcomes: dict[tuple[int, int], TrialOutcome] = {}
         self._best: float | None = None
         self._started = time.monotonic()
         self._last_line = 0.0
         self._ended = 0
-        self._end_of_search: float = math.inf
+        self._ended_before = 0
+        # Indices of the search, once it is over; and recorded ones of after an earlier end of it.
+        self._searched: frozenset[int] | None = None
+        self._evaluated_before: frozenset[int] = frozenset()
+        self._evaluated_again: frozenset[int] = frozenset()
         self.unreported: TrialOutcome | None = None
         self.uncompared: TrialOutcome | None = None
+        # Why the sweep was ended before its trials were.
+        self.ended_by: str | None = None
+
+    def note(self, sentence: str) -> None:
+        """Tell the terminal something besides what becomes of trials."""
+        self._say(sentence)
 
     @property
     def attempts(self) -> list[TrialOutcome]:
@@ -114,16 +113,58 @@ class SweepProgress:
     @property
     def searched(self) -> list[TrialOutcome]:
         """The trials of the search."""
-        return [trial for trial in self.trials if trial.index < self._end_of_search]
+        return [trial for trial in self.trials if self._is_searched(trial.index)]
 
     @property
     def evaluated(self) -> list[TrialOutcome]:
         """The trials after it, of the best configuration."""
-        return [trial for trial in self.trials if trial.index >= self._end_of_search]
+        if self._searched is None:
+            return []
+        stale = self._searched | (self._evaluated_before - self._evaluated_again)
+        return [trial for trial in self.trials if trial.index not in stale]
+
+    def _is_searched(self, index: int) -> bool:
+        if self._searched is not None:
+            return index in self._searched
+        return index not in self._evaluated_before
 
     def end_search(self) -> None:
         """Take all further trials for an evaluation of the best configuration."""
-        self._end_of_search = 1 + max((index for index, _ in self._outcomes), default=-1)
+        indices = {index for index, _ in self._outcomes}
+        self._searched = frozenset(indices - self._evaluated_before)
+
+    def count_evaluations(self, indices: Collection[int], done: int) -> None:
+        """Let recorded trials count that ran what is still the best configuration.
+
+        Parameters
+        ----------
+        indices
+            Of these trials.
+        done
+            How many of them are not run again.
+        """
+        self._evaluated_again = frozenset(indices)
+        self._ended += done
+        self._ended_before += done
+
+    def take_over(self, outcomes: Sequence[TrialOutcome], done: int, evaluated: set[int]) -> None:
+        """Begin with what is recorded of a sweep that goes on.
+
+        Parameters
+        ----------
+        outcomes
+            All recorded attempts.
+        done
+            How many trials are not run again.
+        evaluated
+            Indices of the trials that ran the best configuration after an earlier end.
+        """
+        self._evaluated_before = frozenset(evaluated)
+        self._ended = self._ended_before = done
+        for outcome in sorted(outcomes, key=lambda each: (each.index, each.attempt, each.segment)):
+            self._outcomes[outcome.index, outcome.attempt] = outcome
+        for outcome in self.completed:
+            self._compare(outcome)
 
     @property
     def completed(self) -> list[TrialOutcome]:
@@ -136,27 +177,16 @@ class SweepProgress:
 
     def trial_died(self, outcome: TrialOutcome, will_retry: bool) -> None:
         """Keep and tell an attempt that failed; its document is closed if it could not be."""
-        if self._target.address is not None:
-            with telling_of_outages(self._say):
-                self._close(outcome)
+        if self._record is not None:
+            self._record.died(outcome)
         self._outcomes[outcome.index, outcome.attempt] = outcome
+        if outcome.status == "COMPLETED":  # it had come to its end; only its worker died
+            if not will_retry:
+                self.trial_finished(outcome)
+            return
         if not will_retry:
             self._log_throughput()
         self._tell(outcome, " and is tried again" if will_retry else "", important=True)
-
-    def _close(self, outcome: TrialOutcome) -> None:
-        """Make the record of an attempt agree with how it ended, or take over what it says."""
-        runs = self._target.runs()
-        reason = f"Trial {outcome.index} could not write its own end: {outcome.error}."
-        closed = close_dead_runs(runs, self._sweep_id, outcome.status, reason, outcome.index)
-        if closed:
-            outcome.run_id = closed[-1] if outcome.run_id is None else outcome.run_id
-            return
-        recorded = recorded_statuses(runs, self._sweep_id, outcome.index)
-        run_id, status = recorded.get((outcome.index, outcome.attempt), (None, outcome.status))
-        if status != outcome.status:
-            outcome.run_id, outcome.status = run_id, status
-            outcome.error = f"the worker process ended itself with the trial {status}"
 
     def trial_finished(self, outcome: TrialOutcome) -> None:
         """Keep and tell an attempt that came to its end."""
@@ -167,15 +197,17 @@ class SweepProgress:
             self.unreported = self.unreported or outcome
         if outcome.status == "COMPLETED" and not outcome.was_compared:
             self.uncompared = self.uncompared or outcome
-        if outcome.stop_reason is not None and self._target.address is not None:
-            with telling_of_outages(self._say):
-                note_early_stop(self._target.runs(), outcome.run_id, outcome.stop_reason)
+        if outcome.stop_reason is not None and self._record is not None:
+            self._record.not_continued(outcome)
+        self._compare(outcome)
+        self._log_throughput()
+        self._tell(outcome, "", important=False)
+
+    def _compare(self, outcome: TrialOutcome) -> None:
         value = value_of(outcome, self._metric)
         if value is not None:
             better = max if self._mode == "max" else min
             self._best = value if self._best is None else better(self._best, value)
-        self._log_throughput()
-        self._tell(outcome, "", important=False)
 
     def _log_throughput(self) -> None:
         self._ended += 1
@@ -183,12 +215,13 @@ class SweepProgress:
         if self._best is not None:
             self._run.log_scalar(f"best_{self._metric}", self._best, self._ended)
         if seconds > 0:
-            self._run.log_scalar("trials_per_second", self._ended / seconds, self._ended)
+            here = self._ended - self._ended_before
+            self._run.log_scalar("trials_per_second", here / seconds, self._ended)
 
     def _tell(self, outcome: TrialOutcome, suffix: str, important: bool) -> None:
         now = time.monotonic()
-        is_last = self._ended >= self._total
-        if self._total > _CALM_FROM and not important and not is_last and now - self._last_line < 1:
+        is_last = self._ended >= self.total
+        if self.total > _CALM_FROM and not important and not is_last and now - self._last_line < 1:
             return
         self._last_line = now
         value = outcome.metrics.get(self._metric)
@@ -199,7 +232,7 @@ class SweepProgress:
             f"{name}={_short(value)}" for name, value in outcome.parameters.items()
         )
         self._say(
-            f"[{self._ended}/{self._total}] trial {outcome.index}{run_id}  "
+            f"[{self._ended}/{self.total}] trial {outcome.index}{run_id}  "
             f"{outcome.status}{suffix}  {shown}  {parameters}".rstrip()
         )
 

@@ -17,6 +17,27 @@ _MOST_SECONDS = 1e8
 
 
 @dataclass(frozen=True)
+class RecordSettings:
+    """How the events of runs get into the database: the entries of ``ray.record``.
+
+    Parameters
+    ----------
+    without_database
+        Whether a sweep starts although the database does not answer; its runs are in journals
+        until it does.
+    wait_s
+        Longest time that a run waits for the database at its end, in seconds.
+    fsync_s
+        Seconds between two times that journals are forced to the disk; None for checkpoints and
+        the end only.
+    """
+
+    without_database: bool = False
+    wait_s: float = 5.0
+    fsync_s: float | None = None
+
+
+@dataclass(frozen=True)
 class SweepSettings:
     """The configuration of a sweep, as the ``ray`` ingredient has it.
 
@@ -51,7 +72,16 @@ class SweepSettings:
     storage_path: str | None = None
     exp_name: str | None = None
     report_every: float | None = None
+    resume: str | None = None
+    retry_failed: bool = False
+    accept_changes: bool = False
+    record: Mapping[str, Any] = field(default_factory=dict)
     mongo: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def recording(self) -> RecordSettings:
+        """How events get into the database."""
+        return RecordSettings(**self.record)
 
     @property
     def metrics(self) -> list[str]:
@@ -133,6 +163,14 @@ def _is_seconds(value: Any) -> bool:
     return value is None or (_is_number(value) and 0 < value <= _MOST_SECONDS)
 
 
+def _is_seconds_from_0(value: Any) -> bool:
+    return _is_number(value) and 0 <= value <= _MOST_SECONDS
+
+
+def _is_bool(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
 _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "search_space": (lambda v: isinstance(v, Mapping), "a mapping of parameters to samplers"),
     "dependent": (lambda v: isinstance(v, Mapping), "a mapping of parameters to expressions"),
@@ -189,9 +227,29 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
         lambda v: v is None or (_is_number(v) and v >= 0),
         "seconds, from 0, or None",
     ),
+    "resume": (
+        _is_optional_text,
+        "the id of a sweep, such as 'sweep-94889e7c9c', or 'last', or None",
+    ),
+    "retry_failed": (_is_bool, "True or False"),
+    "accept_changes": (_is_bool, "True or False"),
+    "record": (
+        lambda v: isinstance(v, Mapping),
+        "a mapping such as {'wait_s': 5.0}",
+    ),
     "mongo": (
         lambda v: isinstance(v, Mapping),
         "a mapping such as {'url': 'mongodb://host:27017'}",
+    ),
+}
+
+
+_RECORD_RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "without_database": (_is_bool, "True or False"),
+    "wait_s": (_is_seconds_from_0, "seconds, from 0 to 100,000,000"),
+    "fsync_s": (
+        lambda v: v is None or _is_seconds_from_0(v),
+        "seconds, from 0 to 100,000,000, or None",
     ),
 }
 
@@ -226,9 +284,29 @@ def read_settings(ray_config: Mapping[str, Any]) -> tuple[SweepSettings, list[st
             right[name] = value
         else:
             mistakes.append(f"ray.{name} is {value!r}; it must be {wanted}.")
+    right["record"], wrong = _read_record(right.get("record", {}))
     settings = SweepSettings(**right)
+    mistakes += wrong
     mistakes += _mistakes_between(settings, ray_config.keys() - right.keys())
     return settings, mistakes
+
+
+def _read_record(entries: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Return the right entries of ``ray.record``, and a sentence for each wrong one."""
+    right, mistakes = {}, []
+    for name, value in entries.items():
+        accepts, wanted = _RECORD_RULES.get(name, (None, ""))
+        if accepts is None:
+            hint = did_you_mean(str(name), _RECORD_RULES)
+            mistakes.append(
+                f"ray.record.{name} is not a known entry{hint}; known are "
+                f"{', '.join(_RECORD_RULES)}."
+            )
+        elif accepts(value):
+            right[name] = value
+        else:
+            mistakes.append(f"ray.record.{name} is {value!r}; it must be {wanted}.")
+    return right, mistakes
 
 
 def _mistakes_between(settings: SweepSettings, wrong: Collection[str]) -> list[str]:
@@ -245,6 +323,13 @@ def _mistakes_between(settings: SweepSettings, wrong: Collection[str]) -> list[s
             f"ray.repeat={settings.repeat} and ray.seeds={settings.seeds!r} both say how often a "
             "configuration is run; give one of them."
         )
+    if settings.resume is None:
+        mistakes += [
+            f"ray.{name} is True, which is about a sweep that goes on; give ray.resume, or "
+            "resume SWEEP_ID in front of 'with'."
+            for name in ("retry_failed", "accept_changes")
+            if getattr(settings, name) and "resume" not in wrong
+        ]
     if settings.trials:
         others = ("search_space", "named_configs", "envs", "search_alg", "points_to_evaluate")
         mistakes += [

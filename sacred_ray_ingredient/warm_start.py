@@ -11,6 +11,7 @@ from sacred_ray_ingredient.errors import ConfigMistakes
 from sacred_ray_ingredient.metrics import result_metrics
 from sacred_ray_ingredient.nested import get_path, has_path
 from sacred_ray_ingredient.points import as_drawn, dimension_key, dimension_paths
+from sacred_ray_ingredient.record.earlier import last_values
 from sacred_ray_ingredient.samplers import Sampler
 from sacred_ray_ingredient.sampling import NAMED_CONFIGS
 from sacred_ray_ingredient.search_space import SearchSpace
@@ -126,7 +127,7 @@ def _completed(
             {"meta.sweep": 1, "config": 1, "result": 1},
         ).sort("_id", 1)
     )
-    logged = _last_values(metrics_collection, [run["_id"] for run in found], metrics)
+    logged = last_values(metrics_collection, [run["_id"] for run in found], metrics)
     # A trial that was run again counts once, with its last run.
     by_index = {run["meta"]["sweep"]["trial_index"]: run for run in found}
     trials = []
@@ -146,21 +147,6 @@ def _completed(
                 )
             )
     return trials
-
-
-def _last_values(
-    metrics_collection: Any, run_ids: Sequence[Any], metrics: Sequence[str]
-) -> dict[Any, dict[str, float]]:
-    documents = metrics_collection.find(
-        {"run_id": {"$in": list(run_ids)}, "name": {"$in": list(metrics)}},
-        {"run_id": 1, "name": 1, "values": {"$slice": -1}},
-    )
-    last: dict[Any, dict[str, float]] = {}
-    for document in documents:
-        values = document.get("values") or []
-        if values and isinstance(values[-1], (int, float)):
-            last.setdefault(document["run_id"], {})[document["name"]] = float(values[-1])
-    return last
 
 
 def fitting(
@@ -215,6 +201,21 @@ def _inactive_values(space: SearchSpace | None) -> dict[str, list[Any]]:
         for key, entry in space.entries.items()
         if any(case.condition is not None for case in entry.cases)
     }
+
+
+def dimension_values(
+    trial: EarlierTrial, dimensions: Mapping[str, Sampler], space: SearchSpace | None = None
+) -> dict[str, Any] | None:
+    """Return what a searcher would have to suggest for a trial; None where it never would.
+
+    Parameters
+    ----------
+    trial
+        An earlier one.
+    dimensions, space
+        As for `fitting`.
+    """
+    return _values(trial, dimensions, _inactive_values(space))
 
 
 def _values(

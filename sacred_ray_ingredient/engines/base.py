@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from sacred_ray_ingredient.choices import Choice
 from sacred_ray_ingredient.resolved_config import TrialResolver
+from sacred_ray_ingredient.restart import PlannedTrial, Restart
 from sacred_ray_ingredient.sampling import Sample, Sampling
 from sacred_ray_ingredient.settings import SweepSettings
 from sacred_ray_ingredient.stop_rules import StopRule
@@ -42,6 +43,8 @@ class EngineJob:
         Index of the first trial.
     first_configuration
         Number of the first configuration.
+    restart
+        Where a sweep goes on that was begun before.
     """
 
     sweep: SweepTask
@@ -55,11 +58,37 @@ class EngineJob:
     earlier: Sequence[Any] = ()
     first_index: int = 0
     first_configuration: int = 0
+    restart: Restart | None = None
 
     @property
     def total(self) -> int:
-        """Number of trials, or the most that there can be."""
-        return self.sampling.total(suggested=self.searcher is not None)
+        """Number of trials, or the most that there can be; those that are done among them."""
+        total = self.sampling.total(suggested=self.searcher is not None)
+        return total if self.restart is None else self.restart.total(total)
+
+    @property
+    def name(self) -> str:
+        """Name of the engine's own files, unlike that of any other job."""
+        number = 0 if self.restart is None else len(self.restart.outer_run_ids)
+        again = f"-{number}" if number else ""
+        return f"{self.sweep.sweep_id}-{self.first_index}{again}"
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing is left to do of a sweep that was begun before."""
+        if self.restart is None:
+            return False
+        if self.searcher is None:
+            return next(self.trials(), None) is None
+        return not self.restart.suggestions and self.restart.asked >= self.sampling.num_samples
+
+    def trials(self) -> Iterator[PlannedTrial]:
+        """Yield the trials that are to be run without a searcher."""
+        if self.restart is None:
+            for index, sample in enumerate(self.samples(), self.first_index):
+                yield PlannedTrial(index, sample)
+        else:
+            yield from self.restart.trials(self.samples())
 
     def samples(self) -> Iterator[Sample]:
         """Yield what is sampled without a searcher, numbered as within the sweep."""
@@ -84,7 +113,11 @@ class TrialListener(Protocol):
         """Hear that an attempt has begun; its status is RUNNING."""
 
     def trial_died(self, outcome: TrialOutcome, will_retry: bool) -> None:
-        """Hear that an attempt ended without a final report, or raised."""
+        """Hear that an attempt ended without a final report, or raised.
+
+        Where the record knows that it had come to its end before, the outcome is changed to say
+        so, with its metrics and configuration.
+        """
 
     def trial_finished(self, outcome: TrialOutcome) -> None:
         """Hear that an attempt has reported its end."""

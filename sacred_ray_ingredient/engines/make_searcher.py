@@ -74,6 +74,8 @@ class SearchJob:
         random.
     earlier
         What is known: values by dimension and a value of each metric.
+    begun
+        What to begin with before all else, as values by dimension.
     """
 
     dimensions: Mapping[str, Sampler]
@@ -84,6 +86,7 @@ class SearchJob:
     max_concurrent: int = 0
     points_to_evaluate: Sequence[Mapping[str, Any]] = ()
     earlier: Sequence[tuple[Mapping[str, Any], Sequence[float]]] = ()
+    begun: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass(frozen=True)
@@ -234,8 +237,8 @@ def _learning_at_once(choice: Choice) -> Choice | None:
 
 def _encoded_points(job: SearchJob, encodings: Mapping[str, Encoding]) -> list[dict[str, Any]]:
     points = []
-    for number, point in enumerate(job.points_to_evaluate):
-        values, _ = point_values(point, job.dimensions)
+    given = [point_values(point, job.dimensions)[0] for point in job.points_to_evaluate]
+    for number, values in enumerate([*job.begun, *given]):
         encoded = {}
         for position, (internal, encoding) in enumerate(encodings.items()):
             # Drawn also where it is not needed, so that a point does not change the others.

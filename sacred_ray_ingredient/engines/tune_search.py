@@ -1,29 +1,30 @@
-"""From samples and suggestions to Tune's trials, completed by dependent parameters and seeds."""
+"""From suggestions of searchers to Tune's trials."""
 
 from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import ray
-from ray.tune.experiment import Experiment, Trial
-from ray.tune.experiment.config_parser import _create_trial_from_spec, _make_parser
+from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
-from ray.tune.search.basic_variant import BasicVariantGenerator
 from ray.tune.search.search_algorithm import SearchAlgorithm
 from ray.tune.search.search_generator import SearchGenerator
 
+from sacred_ray_ingredient.choices import Choice
 from sacred_ray_ingredient.engines.base import EngineJob
 from sacred_ray_ingredient.engines.encoding import Encoding
 from sacred_ray_ingredient.engines.make_searcher import SearchJob, make_searcher
+from sacred_ray_ingredient.engines.tune_trials import ResolvingGenerator, TrialMaker
 from sacred_ray_ingredient.errors import SweepFailed
 from sacred_ray_ingredient.metrics import report_name
-from sacred_ray_ingredient.nested import flatten
 from sacred_ray_ingredient.resolved_config import TrialResolver
-from sacred_ray_ingredient.sampling import Sample, Sampling
+from sacred_ray_ingredient.restart import PlannedTrial, RecordedSuggestion, Restart
+from sacred_ray_ingredient.sampling import Sampling
+from sacred_ray_ingredient.seeds import derive_seed
 
 # How often a searcher is asked again that has nothing to wait for and yet suggests nothing.
 _MOST_QUESTIONS = 100
@@ -46,7 +47,7 @@ def make_generator(job: EngineJob) -> SearchAlgorithm:
     settings, sampling = job.settings, job.sampling
     most = settings.max_concurrent_trials or 0
     if job.searcher is None:
-        return ResolvingGenerator(job.samples(), job.total, job.resolver, most, job.first_index)
+        return ResolvingGenerator(job.trials(), job.total, job.resolver, most)
     search = SearchJob(
         dimensions=sampling.dimensions(),
         metrics=[report_name(metric) for metric in settings.metrics],
@@ -57,16 +58,40 @@ def make_generator(job: EngineJob) -> SearchAlgorithm:
         points_to_evaluate=settings.points_to_evaluate,
         earlier=job.earlier,
     )
-    searcher, encodings = make_searcher(job.searcher, search)
+    choice, restart = job.searcher, job.restart
+    if restart is not None:
+        choice, search = going_on(choice, search, restart)
+    searcher, encodings = make_searcher(choice, search)
     return SearchingGenerator(
-        searcher,
-        encodings,
-        sampling,
-        job.resolver,
-        most,
-        settings.metrics,
-        (job.first_index, job.first_configuration),
+        searcher, encodings, sampling, job.resolver, most, settings.metrics, restart or Restart()
     )
+
+
+def going_on(choice: Choice, search: SearchJob, restart: Restart) -> tuple[Choice, SearchJob]:
+    """Return a searcher and what it has to do where a sweep goes on.
+
+    It is told of what has finished, begins with what is run again, and draws other numbers than
+    it did at the beginning.
+
+    Parameters
+    ----------
+    choice, search
+        As for a sweep that begins.
+    restart
+        Where it goes on.
+    """
+    begun = [suggestion.values for suggestion in restart.suggestions]
+    points = search.points_to_evaluate[restart.asked :]
+    seed = derive_seed(search.seed, restart.asked)
+    arguments = dict(choice.arguments)
+    if arguments.get("seed") is not None:
+        arguments["seed"] = derive_seed(arguments["seed"], restart.asked)
+    sampler = arguments.get("sampler")
+    if isinstance(sampler, Mapping) and isinstance(sampler.get("seed"), int):
+        arguments["sampler"] = {**sampler, "seed": derive_seed(sampler["seed"], restart.asked)}
+    earlier = [*search.earlier, *restart.earlier]
+    search = replace(search, points_to_evaluate=points, begun=begun, earlier=earlier, seed=seed)
+    return replace(choice, arguments=arguments), search
 
 
 def _trials_at_once(resources_per_trial: Mapping[str, float]) -> int:
@@ -81,103 +106,14 @@ def _trials_at_once(resources_per_trial: Mapping[str, float]) -> int:
     return max(int(min(shares, default=1)), 1)
 
 
-class _TrialMaker:
-    """Makes Tune's trials, which get what the resolver completes and nothing of Tune's own."""
-
-    def __init__(self, experiment: Experiment, resolver: TrialResolver, first_index: int) -> None:
-        self._spec = {**experiment.spec, "config": {}}
-        self._parser = _make_parser()
-        self._resolver = resolver
-        self._next_index = first_index
-
-    def make(self, trial_id: str, sample: Sample) -> Trial:
-        index = self._next_index
-        task = self._resolver.complete(index, sample)
-        self._next_index += 1
-        return _create_trial_from_spec(
-            {**self._spec, "config": task.to_config()},
-            self._parser,
-            evaluated_params=flatten(task.parameters()),
-            trial_id=trial_id,
-            experiment_tag=str(index),
-        )
-
-
-class ResolvingGenerator(BasicVariantGenerator):
-    """Random and grid search: makes a trial of each sample when Tune wants one.
-
-    A subclass, since Tune asks for this very class when it decides how many trials to prepare.
-
-    Parameters
-    ----------
-    samples
-        What was sampled, in the order of the trials.
-    total
-        How many samples there are, or the most that there can be.
-    resolver
-        Completes samples.
-    max_concurrent
-        Most trials at once; 0 for as many as the resources allow.
-    first_index
-        Index of the first trial.
-    """
-
-    def __init__(
-        self,
-        samples: Iterator[Sample],
-        total: int,
-        resolver: TrialResolver,
-        max_concurrent: int = 0,
-        first_index: int = 0,
-    ) -> None:
-        super().__init__(max_concurrent=max_concurrent)
-        self._samples = samples
-        self._total_samples = total
-        self._resolver = resolver
-        self._first_index = first_index
-        self._made = 0
-        self._maker: _TrialMaker | None = None
-
-    def add_configurations(self, experiments: Any) -> None:
-        """Take from Tune what its trials need besides their parameters."""
-        self._maker = _TrialMaker(_only(experiments), self._resolver, self._first_index)
-
-    def next_trial(self) -> Trial | None:
-        """Return the next trial; None where there is none, or none yet."""
-        full = 0 < self.max_concurrent <= len(self._live_trials)
-        if self._maker is None or full or self.is_finished():
-            return None
-        sample = next(self._samples, None)
-        if sample is None:
-            self.set_finished()
-            return None
-        trial = self._maker.make(f"{self._uuid_prefix}{self._made:05d}", sample)
-        self._made += 1
-        self._live_trials.add(trial.trial_id)
-        return trial
-
-    def is_finished(self) -> bool:
-        """Tell whether there will be no more trials."""
-        return self._finished or self._made >= self._total_samples
-
-    def get_state(self) -> bool:
-        """Keep no state in Tune's files: the record in MongoDB is the state of a sweep."""
-        return False
-
-    def save_to_dir(self, dirpath: str, session_str: str) -> bool:
-        """Write nothing; see `get_state`."""
-        return False
-
-
-def _only(experiments: Any) -> Experiment:
-    return experiments[0] if isinstance(experiments, list) else experiments
-
-
 @dataclass
 class _Suggestion:
-    """What a searcher has chosen, and what became of the trials of it."""
+    """What a searcher has chosen, and what became of the trials of it.
 
-    searcher_id: str
+    It hears nothing of what it has not chosen itself.
+    """
+
+    searcher_id: str | None
     trials: int
     open: int
     measured: list[list[float]] = field(default_factory=list)
@@ -200,8 +136,8 @@ class SearchingGenerator(SearchGenerator):
         Most trials at once; 0 for as many as the resources allow.
     metrics
         Names of the metrics as the experiment has them.
-    first
-        Index of the first trial, and number of the first configuration.
+    restart
+        Where a sweep goes on: what is run again first, and the numbers that come next.
     """
 
     def __init__(
@@ -212,7 +148,7 @@ class SearchingGenerator(SearchGenerator):
         resolver: TrialResolver,
         max_concurrent: int,
         metrics: Sequence[str],
-        first: tuple[int, int] = (0, 0),
+        restart: Restart = Restart(),  # noqa: B008
     ) -> None:
         super().__init__(searcher)
         self._encodings = encodings
@@ -223,12 +159,17 @@ class SearchingGenerator(SearchGenerator):
         limits_itself = max_concurrent > 0 and searcher.set_max_concurrency(max_concurrent)
         self._most = 0 if limits_itself else max_concurrent
         self._limits_itself = limits_itself
-        self._maker: _TrialMaker | None = None
-        self._waiting: deque[tuple[_Suggestion, Sample]] = deque()
+        self._maker: TrialMaker | None = None
+        self._waiting: deque[tuple[_Suggestion, PlannedTrial]] = deque()
         self._open: dict[str, _Suggestion] = {}
         self._latest: dict[str, dict[str, Any]] = {}
-        self._asked = 0
-        self._first_index, self._next_configuration = first
+        self._asked = restart.asked
+        self._again = list(restart.suggestions)
+        # What the searcher chose before it came to what is run again.
+        self._held: deque[tuple[str, dict[str, Any]]] = deque()
+        made = (trial.index for again in self._again for trial in again.trials)
+        self._next_index = max([restart.next_index - 1, *made]) + 1
+        self._next_configuration = restart.next_configuration
         self._exhausted = False
         self._has_to_wait = False
         self._failure: Exception | None = None
@@ -246,7 +187,7 @@ class SearchingGenerator(SearchGenerator):
 
     def add_configurations(self, experiments: Any) -> None:
         """Take from Tune what its trials need besides their parameters."""
-        self._maker = _TrialMaker(_only(experiments), self._resolver, self._first_index)
+        self._maker = TrialMaker(experiments, self._resolver)
 
     def next_trial(self) -> Trial | None:
         """Return the next trial; None where there is none, or none yet.
@@ -265,17 +206,17 @@ class SearchingGenerator(SearchGenerator):
             self._ask()
         if not self._waiting:
             return None
-        suggestion, sample = self._waiting.popleft()
-        alone = suggestion.trials == 1
-        trial_id = suggestion.searcher_id if alone else Trial.generate_id()
-        trial = self._maker.make(trial_id, sample)
+        suggestion, planned = self._waiting.popleft()
+        own_id = suggestion.searcher_id if suggestion.trials == 1 else None
+        trial_id = own_id or Trial.generate_id()
+        trial = self._maker.make(trial_id, planned)
         self._open[trial_id] = suggestion
         return trial
 
     def is_finished(self) -> bool:
         """Tell whether there will be no more trials."""
         asked = self._exhausted or self._asked >= self._sampling.num_samples
-        return self._finished or (asked and not self._waiting)
+        return self._finished or (asked and not self._waiting and not self._again)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Let the searcher hear of a trial on its way, where that is all of its suggestion."""
@@ -285,7 +226,7 @@ class SearchingGenerator(SearchGenerator):
         if suggestion is None or self._measured(result) is None:
             return
         self._latest[trial_id] = result
-        if suggestion.trials > 1:
+        if suggestion.trials > 1 or suggestion.searcher_id is None:
             return
         try:
             self.searcher.on_trial_result(trial_id, result)
@@ -309,7 +250,7 @@ class SearchingGenerator(SearchGenerator):
         if measured is not None:
             suggestion.measured.append(measured)
         suggestion.open -= 1
-        if suggestion.open:
+        if suggestion.open or suggestion.searcher_id is None:
             return
         columns = zip(*suggestion.measured, strict=True)
         means = {key: math.fsum(c) / len(c) for key, c in zip(self._keys, columns, strict=False)}
@@ -342,6 +283,12 @@ class SearchingGenerator(SearchGenerator):
 
     def _ask(self) -> None:
         """Let the searcher choose, and queue the trials of what it chose."""
+        if self._again:
+            self._ask_again()
+            return
+        if self._held:
+            self._queue(*self._held.popleft())
+            return
         for _ in range(_MOST_QUESTIONS):
             if self._has_to_wait:
                 return
@@ -360,6 +307,29 @@ class SearchingGenerator(SearchGenerator):
             self._has_to_wait = bool(self._open)
         self._exhausted = True
 
+    def _ask_again(self) -> None:
+        """Queue a recorded choice, for which the searcher is to choose it again."""
+        if self._has_to_wait:
+            return
+        searcher_id = Trial.generate_id()
+        try:
+            suggested = self.searcher.suggest(searcher_id)
+            values = self._decode(suggested)
+        except Exception as error:
+            self._fail(error)
+        if values is None and suggested != Searcher.FINISHED and self._open:
+            self._has_to_wait = True
+            return
+        same = [again for again in self._again if values and _is_same(again, values)]
+        again = same[0] if same else self._again[0]
+        self._again.remove(again)
+        if values is not None and not same:
+            self._held.append((searcher_id, values))
+        open_trials, measured = len(again.trials), list(again.measured)
+        own_id = searcher_id if same else None
+        suggestion = _Suggestion(own_id, again.total, open_trials, measured)
+        self._waiting.extend((suggestion, planned) for planned in again.trials)
+
     def _decode(self, suggested: Any) -> dict[str, Any] | None:
         if suggested is None or suggested == Searcher.FINISHED:
             return None
@@ -368,10 +338,22 @@ class SearchingGenerator(SearchGenerator):
     def _queue(self, searcher_id: str, values: Mapping[str, Any]) -> None:
         samples = self._sampling.of_suggestion(values, self._next_configuration)
         suggestion = _Suggestion(searcher_id, len(samples), len(samples))
-        self._waiting.extend((suggestion, sample) for sample in samples)
+        for index, sample in enumerate(samples, self._next_index):
+            self._waiting.append((suggestion, PlannedTrial(index, sample)))
+        self._next_index += len(samples)
         self._asked += 1
         self._next_configuration = max(sample.configuration for sample in samples) + 1
 
     def _fail(self, error: Exception) -> None:
         name = type(self.searcher).__name__
         raise SweepFailed(f"The searcher {name} failed: {type(error).__name__}: {error}") from error
+
+
+def _is_same(recorded: RecordedSuggestion, values: Mapping[str, Any]) -> bool:
+    """Tell whether a searcher chose a recorded point, up to what its encoding rounds."""
+    return all(_is_close(value, values.get(name)) for name, value in recorded.values.items())
+
+
+def _is_close(left: Any, right: Any) -> bool:
+    is_float = isinstance(left, float) and isinstance(right, (int, float))
+    return math.isclose(left, right, rel_tol=1e-9) if is_float else bool(left == right)

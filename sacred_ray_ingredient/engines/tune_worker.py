@@ -62,16 +62,21 @@ def make_trainable(sweep: SweepTask) -> Callable[[Mapping[str, Any]], None]:
     def trainable(config: Mapping[str, Any]) -> None:
         os.environ.update(_ENVIRONMENT)
         trial = TrialTask.from_config(config)
-        with _restored_folder() as restored:
+        report = functools.partial(_report_to_tune, sweep.sweep_id, trial)
+        with _restored_folder(trial) as restored:
             context = TrialContext(
-                functools.partial(_report_to_tune, sweep.sweep_id, trial),
+                report,
                 trial_id=tune.get_context().get_trial_id(),
                 resources=ray.get_runtime_context().get_assigned_resources(),
                 restored=restored,
                 expected_names=expected_names,
+                stored_checkpoint=_StoredCheckpoint(),
             )
             try:
-                run_trial(sweep, trial, context)
+                if trial.reported is not None:
+                    report(dict(trial.reported), None)
+                else:
+                    run_trial(sweep, trial, context)
             except TrialStopped:
                 # Returning would make Tune take the end of the stopped trial for a new result
                 # and, where the actor is used again, for the end of the next trial.
@@ -82,13 +87,35 @@ def make_trainable(sweep: SweepTask) -> Callable[[Mapping[str, Any]], None]:
 
 
 @contextlib.contextmanager
-def _restored_folder() -> Iterator[Path | None]:
+def _restored_folder(trial: TrialTask) -> Iterator[Path | None]:
     checkpoint = tune.get_checkpoint()
     if checkpoint is None:
-        yield None
+        # Of before the sweep was resumed, which may have been on another machine.
+        earlier = Path(trial.restore_from) if trial.restore_from else None
+        yield earlier if earlier is not None and earlier.is_dir() else None
         return
     with checkpoint.as_directory() as folder:
         yield Path(folder)
+
+
+class _StoredCheckpoint:
+    """Tells where Tune has put the last checkpoint that was reported."""
+
+    def __init__(self) -> None:
+        self._before = self._path()
+
+    def __call__(self) -> str | None:
+        path = self._path()
+        return None if path == self._before else path
+
+    def _path(self) -> str | None:
+        from ray.train._internal.session import get_session
+
+        session = get_session()
+        storage = None if session is None else session.storage
+        if storage is None or storage.current_checkpoint_index < 0:
+            return None
+        return str(storage.checkpoint_fs_path)
 
 
 def _report_to_tune(

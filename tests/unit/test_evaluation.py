@@ -1,5 +1,7 @@
 """The best configuration, run again on fresh seeds."""
 
+import dataclasses
+
 import pytest
 from unit_inner import unit_ex
 
@@ -10,7 +12,10 @@ from sacred_ray_ingredient.ingredient import make_outer
 from sacred_ray_ingredient.inner import InnerReference
 from sacred_ray_ingredient.plan import OuterRequest, make_plan
 from sacred_ray_ingredient.progress import SweepProgress
+from sacred_ray_ingredient.record.earlier import RecordedAttempt
 from sacred_ray_ingredient.record.target import RecordTarget
+from sacred_ray_ingredient.restart import RecordedTrial, Restart, outcome_of
+from sacred_ray_ingredient.seeds import derive_seed
 from sacred_ray_ingredient.stop_rules import parse_stop
 from sacred_ray_ingredient.tasks import SweepTask, TrialOutcome
 
@@ -42,7 +47,7 @@ def make_job(**ray):
 
 def run_search(job, losses):
     """Return the progress of a search whose trials had these values."""
-    progress = SweepProgress(Quiet(), "sweep-1", RecordTarget(None), "loss", "min", 9, str)
+    progress = SweepProgress(Quiet(), None, "loss", "min", 9, str)
     for index, (sample, loss) in enumerate(zip(job.sampling.samples(), losses, strict=True)):
         task = job.resolver.complete(index, sample)
         progress.trial_finished(
@@ -89,6 +94,26 @@ class TestTrials:
         evaluation = evaluation_job(job, progress)
         assert evaluation.first_index == 4
         assert evaluation.first_configuration == 2
+
+    def test_of_a_sweep_that_goes_on_run_only_where_they_are_not_done(self, job, progress):
+        def recorded(index, status, configuration=2):
+            tags = ("evaluate-best",)
+            attempt = RecordedAttempt(index, 0, 0, status, 50, configuration, tags=tags)
+            return RecordedTrial((attempt,), is_done=status == "COMPLETED")
+
+        before = {4: recorded(4, "COMPLETED"), 5: recorded(5, "RUNNING")}
+        before[6] = recorded(6, "COMPLETED", configuration=1)  # was the best one then
+        outcomes = [outcome_of(trial.last) for trial in before.values()]
+        progress.take_over(outcomes, 4, set(before))
+        goes_on = dataclasses.replace(job, restart=Restart((1,), evaluations=before))
+        evaluation = evaluation_job(goes_on, progress)
+        planned = list(evaluation.trials())
+        assert [(trial.index, trial.attempt) for trial in planned] == [(5, 1), (7, 0)]
+        fresh = [derive_seed(42, index) for index in (5, 7)]
+        assert [trial.sample.sampled["seed"] for trial in planned] == fresh
+        assert {trial.sample.configuration for trial in planned} == {2}
+        assert not evaluation.is_done
+        assert [each.index for each in progress.evaluated] == [4, 5]
 
     def test_have_seeds_that_no_trial_of_the_search_had(self, job, progress):
         seeds = [task.seed for task in tasks(evaluation_job(job, progress))]

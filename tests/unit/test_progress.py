@@ -5,10 +5,25 @@ import time
 import pytest
 
 from sacred_ray_ingredient.progress import Budget, SweepProgress, settle
-from sacred_ray_ingredient.record.target import RecordTarget
 from sacred_ray_ingredient.tasks import TrialOutcome
 
-NOWHERE = RecordTarget(None)
+
+class FakeRecord:
+    """Keeps what it is told, as the record of a sweep would."""
+
+    def __init__(self, completed=None):
+        self.told = []
+        self.completed = completed
+
+    def died(self, outcome):
+        outcome.run_id = 7
+        if self.completed is not None:
+            outcome.status, outcome.error = "COMPLETED", None
+            outcome.metrics = {"loss": self.completed}
+        self.told.append(("died", outcome))
+
+    def not_continued(self, outcome):
+        self.told.append(("not continued", outcome))
 
 
 class FakeRun:
@@ -34,8 +49,8 @@ def lines():
 
 @pytest.fixture
 def make_progress(run, lines):
-    def make(mode="max", total=3, target=NOWHERE):
-        return SweepProgress(run, "sweep-1", target, "loss", mode, total, lines.append)
+    def make(mode="max", total=3, record=None):
+        return SweepProgress(run, record, "loss", mode, total, lines.append)
 
     return make
 
@@ -158,6 +173,47 @@ class TestEndOfTheSearch:
         assert (progress.searched, len(progress.evaluated)) == ([], 1)
 
 
+class TestTakingOver:
+    def take_over(self, progress, run):
+        recorded = [
+            outcome(1, 9.0, attempt=1),
+            outcome(0, 5.0),
+            outcome(1, status="FAILED"),
+            outcome(2, status="INTERRUPTED"),
+            outcome(3, 7.0),
+        ]
+        progress.take_over(recorded, done=2, evaluated={3})
+
+    def test_best_counts_and_lines_go_on_from_the_record(self, make_progress, run, lines):
+        progress = make_progress(total=3)
+        self.take_over(progress, run)
+        assert [each.status for each in progress.searched] == [
+            *("COMPLETED", "COMPLETED", "INTERRUPTED")
+        ]
+        progress.trial_finished(outcome(2, 1.0, attempt=1))
+        assert run.values("best_loss") == [(9.0, 3)]
+        assert lines[-1].startswith("[3/3] trial 2 ")
+
+    def test_the_throughput_is_that_of_what_ran_here(self, make_progress, run):
+        progress = make_progress(total=3)
+        self.take_over(progress, run)
+        progress._started -= 10
+        progress.trial_finished(outcome(2, 1.0, attempt=1))
+        ((rate, _),) = run.values("trials_per_second")
+        assert rate == pytest.approx(0.1, rel=0.01)
+
+    def test_evaluations_count_only_where_the_best_is_still_the_same(self, make_progress, run):
+        progress = make_progress(total=3)
+        self.take_over(progress, run)
+        progress.end_search()
+        assert [each.index for each in progress.searched] == [0, 1, 2]
+        assert progress.evaluated == []
+        progress.trial_finished(outcome(4, 1.0))
+        assert [each.index for each in progress.evaluated] == [4]
+        progress.count_evaluations([3], done=1)
+        assert [each.index for each in progress.evaluated] == [3, 4]
+
+
 def test_completed_are_those_whose_last_attempt_is(make_progress):
     progress = make_progress()
     progress.trial_died(outcome(0, status="FAILED"), will_retry=True)
@@ -177,20 +233,18 @@ class TestTrialThatWasEndedEarly:
         make_progress().trial_finished(stopped)
         assert "COMPLETED  loss=0.5 (stopped by asha)  lr=" in lines[0]
 
-    def test_that_was_paused_has_a_record_of_its_end(
-        self, make_progress, target, database, stopped
-    ):
-        database.runs.insert_one({"_id": 7, "omniboard": {"tags": ["trial", "paused"]}})
-        make_progress(target=target).trial_finished(stopped)
-        document = database.runs.find_one()
-        assert document["info"] == {"sweep": {"stop_reason": "stopped by asha"}}
-        assert document["omniboard"]["tags"] == ["trial", "paused", "early-stopped"]
+    def test_is_told_to_the_record(self, make_progress, stopped):
+        record = FakeRecord()
+        make_progress(record=record).trial_finished(stopped)
+        assert record.told == [("not continued", stopped)]
 
-    def test_that_wrote_its_own_end_keeps_it(self, make_progress, target, database, stopped):
-        before = {"_id": 7, "omniboard": {"tags": ["early-stopped"]}}
-        database.runs.insert_one(before)
-        make_progress(target=target).trial_finished(stopped)
-        assert database.runs.find_one() == before
+    def test_without_a_record_is_told_to_nobody(self, make_progress, stopped):
+        make_progress().trial_finished(stopped)
+
+    def test_is_told_apart_from_others(self, make_progress):
+        record = FakeRecord()
+        make_progress(record=record).trial_finished(outcome(0, 0.5, run_id=7))
+        assert record.told == []
 
 
 class TestBudget:
@@ -220,15 +274,44 @@ class TestBudget:
         assert Budget(2.5).reason == "The sweep's time, ray.time_budget_s=2.5, was used up."
 
 
-def test_the_document_of_a_trial_whose_worker_died_is_closed(make_progress, target, database):
-    meta = {"sweep": {"sweep_id": "sweep-1", "trial_index": 0}}
-    database.runs.insert_one({"_id": 7, "status": "RUNNING", "meta": meta})
+def test_a_trial_whose_worker_died_is_told_to_the_record(make_progress, lines):
+    record = FakeRecord()
     dead = outcome(0, status="FAILED", error="the worker was lost")
-    make_progress(target=target).trial_died(dead, will_retry=False)
-    assert dead.run_id == 7
-    document = database.runs.find_one()
-    assert document["status"] == "FAILED"
-    assert document["fail_trace"] == ["Trial 0 could not write its own end: the worker was lost.\n"]
+    make_progress(record=record).trial_died(dead, will_retry=False)
+    assert record.told == [("died", dead)]
+    assert "run 7" in lines[0]
+
+
+class TestTrialWhoseWorkerDiedAfterItsEnd:
+    @pytest.fixture
+    def die(self, make_progress, lines):
+        def die(will_retry, **named):
+            record = FakeRecord(completed=0.5)
+            progress = make_progress(record=record, **named)
+            dead = outcome(0, status="FAILED", error="the worker was lost")
+            progress.trial_died(dead, will_retry=will_retry)
+            assert record.told == [("died", dead)]
+            return progress
+
+        return die
+
+    def test_is_told_as_any_other_that_completed(self, die, lines):
+        die(will_retry=False)
+        assert lines == ["[1/3] trial 0  run 7  COMPLETED  loss=0.5  lr=0.123457"]
+
+    def test_counts_and_is_compared(self, die, run):
+        progress = die(will_retry=False)
+        assert run.values("best_loss") == [(0.5, 1)]
+        assert len(run.values("trials_per_second")) == 1
+        assert [each.status for each in progress.completed] == ["COMPLETED"]
+
+    def test_counts_once_where_the_engine_tries_it_again(self, die, run, lines):
+        progress = die(will_retry=True)
+        assert (lines, run.scalars) == ([], [])
+        assert [each.status for each in progress.attempts] == ["COMPLETED"]
+        progress.trial_finished(outcome(0, 0.5, attempt=1))
+        assert run.values("best_loss") == [(0.5, 1)]
+        assert lines[0].startswith("[1/3] trial 0  COMPLETED")
 
 
 def test_open_attempts_get_the_end_that_the_record_has():

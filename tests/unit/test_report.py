@@ -40,7 +40,7 @@ class Quiet:
 
 
 def progress_of(trials, evaluated=()):
-    progress = SweepProgress(Quiet(), "sweep-1", RecordTarget(None), "loss", "min", 3, str)
+    progress = SweepProgress(Quiet(), None, "loss", "min", 3, str)
     for trial in trials:
         progress.trial_finished(trial)
     progress.end_search()

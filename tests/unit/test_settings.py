@@ -39,6 +39,8 @@ def test_entries_of_sacred_are_left_out():
         {"report_every": 0, "max_failures": 0, "max_concurrent_trials": 2},
         {"address": "auto", "init_kwargs": {"num_cpus": 2}, "storage_path": "/tmp/x"},
         {"mongo": {"url": None}, "exp_name": "mine"},
+        {"resume": "last", "retry_failed": True, "accept_changes": True},
+        {"record": {"without_database": True, "wait_s": 0, "fsync_s": 2.5}},
         {"metric": ["loss", "accuracy"], "mode": ["min", "max"]},
         {"metric": ["loss", "accuracy"], "mode": "min"},
         {"named_configs": ["fast", ["fast", "big"], []]},
@@ -63,6 +65,10 @@ def test_right_values_are_taken_as_they_are(entries):
     [
         ("search_space", ["lr"], "a mapping of parameters to samplers"),
         ("dependent", "lr * 2", "a mapping of parameters to expressions"),
+        ("resume", 3, "the id of a sweep, such as 'sweep-94889e7c9c', or 'last', or None"),
+        ("retry_failed", 1, "True or False"),
+        ("accept_changes", "yes", "True or False"),
+        ("record", "fast", "a mapping such as {'wait_s': 5.0}"),
         ("metric", "", METRIC),
         ("metric", [], METRIC),
         ("metric", ["loss", ""], METRIC),
@@ -223,3 +229,41 @@ class TestEntriesThatDoNotGoTogether:
             "ray.num_samples is 2, but ray.trials lists the trials; "
             "use ray.repeat to run each of them several times."
         ]
+
+
+class TestRecord:
+    def test_is_complete_where_a_part_is_given(self):
+        settings, mistakes = read_settings({"record": {"wait_s": 2}})
+        assert mistakes == []
+        recording = settings.recording
+        assert (recording.without_database, recording.wait_s, recording.fsync_s) == (False, 2, None)
+
+    @pytest.mark.parametrize(
+        ("entries", "sentence"),
+        [
+            ({"wait_s": -1}, "ray.record.wait_s is -1; it must be seconds, from 0 to 100,000,000."),
+            (
+                {"without_database": 0},
+                "ray.record.without_database is 0; it must be True or False.",
+            ),
+            (
+                {"fsync_s": "1"},
+                "ray.record.fsync_s is '1'; it must be seconds, from 0 to 100,000,000, or None.",
+            ),
+            (
+                {"wait": 1},
+                "ray.record.wait is not a known entry (did you mean 'wait_s'?); known are "
+                "without_database, wait_s, fsync_s.",
+            ),
+        ],
+    )
+    def test_of_each_wrong_part_a_sentence_tells(self, entries, sentence):
+        settings, mistakes = read_settings({"record": entries})
+        assert mistakes == [sentence]
+        assert settings.recording.wait_s == 5.0
+
+
+@pytest.mark.parametrize("name", ["retry_failed", "accept_changes"])
+def test_what_is_about_a_sweep_that_goes_on_needs_one(name):
+    _, (mistake,) = read_settings({name: True})
+    assert mistake.startswith(f"ray.{name} is True, which is about a sweep that goes on")

@@ -7,7 +7,6 @@ from unit_inner import unit_ex
 from sacred_ray_ingredient.ingredient import make_outer
 from sacred_ray_ingredient.plan import OuterRequest, make_plan
 from sacred_ray_ingredient.progress import Budget, SweepProgress
-from sacred_ray_ingredient.record.target import RecordTarget
 from sacred_ray_ingredient.sweep_info import sweep_info
 from sacred_ray_ingredient.tasks import TrialOutcome
 
@@ -31,7 +30,7 @@ def outcome(index, loss=None, status="COMPLETED", **named):
 def info(trials=(), evaluated=(), budget=None, **ray):
     request = OuterRequest({"ray": {"metric": "loss", "mode": "min", **ray}, "seed": 5}, {}, [])
     plan = make_plan(outer_ex, unit_ex, request)
-    progress = SweepProgress(Quiet(), "sweep-1", RecordTarget(None), "loss", "min", 9, str)
+    progress = SweepProgress(Quiet(), None, "loss", "min", 9, str)
     for trial in trials:
         progress.trial_finished(trial)
     progress.end_search()

@@ -9,8 +9,10 @@ from ray.tune.search import Searcher
 from ray.tune.search.basic_variant import BasicVariantGenerator
 
 from sacred_ray_ingredient.engines.encoding import make_encodings
-from sacred_ray_ingredient.engines.tune_search import ResolvingGenerator, SearchingGenerator
+from sacred_ray_ingredient.engines.tune_search import SearchingGenerator
+from sacred_ray_ingredient.engines.tune_trials import ResolvingGenerator
 from sacred_ray_ingredient.errors import SweepFailed
+from sacred_ray_ingredient.restart import PlannedTrial, RecordedSuggestion, Restart
 from sacred_ray_ingredient.sampling import Sample, Sampling
 from sacred_ray_ingredient.search_space import parse_search_space
 from sacred_ray_ingredient.tasks import TASK_KEY, TrialTask
@@ -76,13 +78,13 @@ def all_trials(generator):
 
 
 class TestResolvingGenerator:
-    def make(self, experiment, count, total=None, **further):
+    def make(self, experiment, count, total=None, first_index=0, **further):
         self.taken = 0
 
         def samples():
             for number in range(count):
                 self.taken += 1
-                yield Sample({"x": number}, number)
+                yield PlannedTrial(first_index + number, Sample({"x": number}, number))
 
         total = count if total is None else total
         generator = ResolvingGenerator(samples(), total, Resolver(), **further)
@@ -145,14 +147,14 @@ class TestResolvingGenerator:
 class TestSearchingGenerator:
     @pytest.fixture
     def make(self, experiment):
-        def make(searcher, metrics=("loss",), space=None, most=0, first=(0, 0), **sampling):
+        def make(searcher, metrics=("loss",), space=None, most=0, restart=None, **sampling):
             raw = {"x": "uniform(0, 10)"} if space is None else space
             read, mistakes = parse_search_space(raw)
             assert mistakes == []
             made = Sampling(read, **{"num_samples": 3, "seed": 1, **sampling})
             encodings = make_encodings("bayesopt", made.dimensions())
             generator = SearchingGenerator(
-                searcher, encodings, made, Resolver(), most, metrics, first
+                searcher, encodings, made, Resolver(), most, metrics, restart or Restart()
             )
             generator.add_configurations([experiment])
             return generator
@@ -168,9 +170,52 @@ class TestSearchingGenerator:
         assert [trial.trial_id for trial in trials] == searcher.ids
 
     def test_indexes_and_configurations_can_begin_later(self, make):
-        trials = all_trials(make(Scripted(), first=(7, 5)))
+        restart = Restart(search={6: None}, next_configuration=5)
+        trials = all_trials(make(Scripted(), restart=restart))
         tasks = [TrialTask.from_config(trial.config) for trial in trials]
         assert [(task.index, task.configuration) for task in tasks] == [(7, 5), (8, 6), (9, 7)]
+
+    def test_what_is_run_again_comes_first_and_its_result_is_told(self, make):
+        again = PlannedTrial(1, Sample({"x": 2.0}, 1), attempt=3, restore_from="/there")
+        suggestion = RecordedSuggestion({"x": 2.0}, (again,), (), 1)
+        restart = Restart(
+            search={0: None, 1: None}, suggestions=(suggestion,), asked=2, next_configuration=2
+        )
+        searcher = Scripted({"p0": 0.2}, {"p0": 0.3})
+        generator = make(searcher, restart=restart)
+        first, second = all_trials(generator)
+        task = TrialTask.from_config(first.config)
+        assert (task.index, task.attempt, task.restore_from) == (1, 3, "/there")
+        assert task.sampled == {"x": 2.0}
+        assert TrialTask.from_config(second.config).index == 2
+        assert searcher.ids == [first.trial_id, second.trial_id]
+        assert [end[0] for end in searcher.ends] == searcher.ids
+        assert generator.is_finished()
+
+    def test_a_searcher_that_begins_with_something_else_is_not_told_of_what_it_did_not_choose(
+        self, make
+    ):
+        again = PlannedTrial(0, Sample({"x": 2.0}, 0), attempt=1)
+        suggestion = RecordedSuggestion({"x": 2.0}, (again,), (), 1)
+        restart = Restart(
+            search={0: None}, suggestions=(suggestion,), asked=1, next_configuration=1
+        )
+        searcher = Scripted({"p0": 0.7}, {"p0": 0.8})
+        generator = make(searcher, restart=restart)
+        trials = all_trials(generator)
+        assert [trial.config["x"] for trial in trials] == pytest.approx([2.0, 7.0, 8.0])
+        assert [end[0] for end in searcher.ends] == searcher.ids == [t.trial_id for t in trials[1:]]
+
+    def test_of_a_suggestion_that_is_half_done_the_mean_of_all_is_told(self, make):
+        again = PlannedTrial(1, Sample({"x": 2.0}, 0, 1), attempt=1)
+        suggestion = RecordedSuggestion({"x": 2.0}, (again,), ([1.0],), 2)
+        restart = Restart(search={1: None}, suggestions=(suggestion,), asked=3)
+        searcher = Scripted({"p0": 0.2})
+        generator = make(searcher, restart=restart)
+        trial = generator.next_trial()
+        generator.on_trial_complete(trial.trial_id, {"loss": 4.0})
+        ((_, loss, _),) = searcher.ends
+        assert loss == 2.5
 
     def test_grids_environments_and_repetitions_multiply(self, make):
         space = {"x": "uniform(0, 10)", "g": [1, 2]}
