@@ -25,6 +25,9 @@ examples:
   sacred-ray mongo status                           is it running, where, how large
   MONGO_URI="$(sacred-ray mongo uri)" omniboard     look at the runs in Omniboard
   sacred-ray mongo stop                             stop it; the data stay
+  sacred-ray rerun 12                               run trial 12 again: is the result the same?
+  sacred-ray code 12 as_it_was                      write the code that it ran to a folder
+  sacred-ray sync                                   bring what the database missed to it
 """
 
 _MONGO_EXAMPLES = """\
@@ -36,6 +39,38 @@ examples:
   sacred-ray mongo status || echo "not running"
   mongosh "$(sacred-ray mongo uri)"                 any other tool
   sacred-ray mongo stop --folder /data/project/.sacred_ray
+"""
+
+
+_RERUN_EXAMPLES = """\
+What is run is the code in the current folder, with the recorded config and seed.
+
+exit codes: 0 the same to the last bit, 1 something differs, 2 it could not be compared
+
+examples:
+  sacred-ray rerun 12
+  sacred-ray rerun 12 -m db.example.org:27017:sacred
+  sacred-ray rerun 12 --experiment experiments.inner:inner_ex
+  sacred-ray rerun 12 --record                      keep the new run, with the tag rerun
+"""
+
+_CODE_EXAMPLES = """\
+The code is written, never run. The folder must be a new one.
+
+example:
+  sacred-ray code 12 as_it_was && cd as_it_was && sacred-ray rerun 12
+"""
+
+_SYNC_EXAMPLES = """\
+Each run writes a journal in the project folder until the database has all of it. A machine
+that died, or a database that was away for long, leaves journals behind. Doing it twice changes
+nothing; journals of runs that are still running are left to them.
+
+exit codes: 0 nothing is left, 1 something is left, with the reasons
+
+examples:
+  sacred-ray sync
+  sacred-ray sync --folder /data/node7/.sacred_ray/journals -m db.example.org:27017:sacred
 """
 
 
@@ -53,6 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code: that of the error where there is one.
     """
     arguments = _parser().parse_args(argv)
+    arguments.is_own_process = argv is None
     handler: Callable[[argparse.Namespace], int] = arguments.handler
     from sacred_ray_ingredient.errors import SacredRayError
 
@@ -172,4 +208,135 @@ def _mongo_uri(arguments: argparse.Namespace) -> int:
     return 0
 
 
-_VERBS: tuple[Callable[[Verbs[argparse.ArgumentParser]], None], ...] = (_add_mongo,)
+def _add_rerun(verbs: Verbs[argparse.ArgumentParser]) -> None:
+    verb = _add_verb(
+        verbs,
+        "rerun",
+        "run a recorded trial again and compare, to the last bit",
+        _RERUN_EXAMPLES,
+        _rerun,
+    )
+    verb.add_argument("run_id", metavar="RUN_ID", help="id of the run in the database")
+    verb.add_argument(
+        "--experiment",
+        metavar="MODULE:ATTRIBUTE",
+        help="where the experiment is, if the record does not say it or it has moved",
+    )
+    verb.add_argument("--record", action="store_true", help="record the new run, too")
+    _add_database(verb)
+
+
+def _add_code(verbs: Verbs[argparse.ArgumentParser]) -> None:
+    verb = _add_verb(
+        verbs, "code", "write the code of a recorded run to a new folder", _CODE_EXAMPLES, _code
+    )
+    verb.add_argument("run_id", metavar="RUN_ID", help="id of the run in the database")
+    verb.add_argument("folder", metavar="FOLDER", type=Path, help="a new folder, or an empty one")
+    _add_database(verb)
+
+
+def _add_sync(verbs: Verbs[argparse.ArgumentParser]) -> None:
+    verb = _add_verb(
+        verbs, "sync", "bring runs from their journals to the database", _SYNC_EXAMPLES, _sync
+    )
+    verb.add_argument(
+        "--folder",
+        type=Path,
+        metavar="PATH",
+        help="folder with journals anywhere below it (default: those of this project)",
+    )
+    _add_database(verb, "the MongoDB that gets them (default: the one that each journal names)")
+
+
+def _add_verb(
+    verbs: Verbs[argparse.ArgumentParser],
+    name: str,
+    does: str,
+    examples: str,
+    handler: Callable[[argparse.Namespace], int],
+) -> argparse.ArgumentParser:
+    verb: argparse.ArgumentParser = verbs.add_parser(
+        name,
+        help=does,
+        description=f"{does[0].upper()}{does[1:]}.",
+        epilog=examples,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    verb.set_defaults(handler=handler)
+    return verb
+
+
+def _add_database(
+    verb: argparse.ArgumentParser,
+    which: str = "the MongoDB (default: SACRED_MONGO_URL, else the project's own server)",
+) -> None:
+    verb.add_argument("-m", "--mongo", metavar="HOST:PORT:DB", help=which)
+
+
+def _rerun(arguments: argparse.Namespace) -> int:
+    from sacred_ray_ingredient.record.target import close_clients
+    from sacred_ray_ingredient.record_access import record_target
+    from sacred_ray_ingredient.recorded_run import parse_reference
+    from sacred_ray_ingredient.rerun import RerunRequest, load_here, rerun
+    from sacred_ray_ingredient.threads import restart_with
+
+    inner = None
+    if arguments.experiment is not None:
+        inner = load_here(parse_reference(arguments.experiment))
+    request = RerunRequest(
+        arguments.run_id,
+        record_target(arguments.mongo),
+        inner=inner,
+        is_named=inner is not None,
+        record=arguments.record,
+        restart=restart_with if arguments.is_own_process else None,
+    )
+    try:
+        return rerun(request, print)
+    finally:
+        close_clients()
+
+
+def _code(arguments: argparse.Namespace) -> int:
+    from sacred_ray_ingredient.record.target import close_clients
+    from sacred_ray_ingredient.record_access import record_target
+    from sacred_ray_ingredient.recorded_code import write_code
+    from sacred_ray_ingredient.recorded_run import read_document
+
+    target = record_target(arguments.mongo)
+    try:
+        place = target.address.describe() if target.address else ""
+        document = read_document(target.runs(), arguments.run_id, place)
+        count, what = write_code(target.database(), document, arguments.folder)
+    finally:
+        close_clients()
+    files = "file" if count == 1 else "files"
+    print(
+        f"{count} {files} written to {arguments.folder}: {what}, as run {document['_id']} had them."
+    )
+    return 0
+
+
+def _sync(arguments: argparse.Namespace) -> int:
+    from sacred_ray_ingredient.mongo.sources import from_option
+    from sacred_ray_ingredient.record.sync import sync
+    from sacred_ray_ingredient.record.target import close_clients
+    from sacred_ray_ingredient.record_access import journals_folder, tell_sync
+
+    folder = arguments.folder or journals_folder()
+    if arguments.folder is not None and not arguments.folder.is_dir():
+        print(f"sacred-ray: There is no folder {arguments.folder}.", file=sys.stderr)
+        return 2
+    address = from_option(arguments.mongo) if arguments.mongo else None
+    try:
+        return tell_sync(sync(folder, print, address), print)
+    finally:
+        close_clients()
+
+
+_VERBS: tuple[Callable[[Verbs[argparse.ArgumentParser]], None], ...] = (
+    _add_mongo,
+    _add_rerun,
+    _add_code,
+    _add_sync,
+)
