@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sacred_ray_ingredient.ingredient import launch as launch
     from sacred_ray_ingredient.ingredient import make_outer as make_outer
     from sacred_ray_ingredient.ingredient import ray_ingredient as ray_ingredient
+    from sacred_ray_ingredient.record.alone import observe as observe
     from sacred_ray_ingredient.resolvers import resolver as resolver
 
 __version__ = "0.1.0"
@@ -26,6 +27,7 @@ _HOMES = {
     "attach": "ingredient",
     "launch": "ingredient",
     "make_outer": "ingredient",
+    "observe": "record.alone",
     "ray_ingredient": "ingredient",
     "resolver": "resolvers",
 }

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sacred_ray_ingredient.errors import ConfigMistakes, InnerImportError
+from sacred_ray_ingredient.frozen_code import FrozenCode
 from sacred_ray_ingredient.inner import InnerReference
 from sacred_ray_ingredient.interruption import SweepInterrupted
 from sacred_ray_ingredient.settings import SweepSettings
@@ -132,13 +133,17 @@ class ImportProbe:
         The inner experiment.
     folder
         Current folder of the driver.
+    code
+        The project's modules, as the driver has them.
     """
 
-    def __init__(self, inner: InnerReference, folder: str) -> None:
+    def __init__(self, inner: InnerReference, folder: str, code: FrozenCode | None = None) -> None:
         import ray
 
         self._inner = inner
-        self._answer = ray.remote(num_cpus=0, max_retries=0)(check_import).remote(inner, folder)
+        self._answer = ray.remote(num_cpus=0, max_retries=0)(check_import).remote(
+            inner, folder, code
+        )
 
     def wait(self) -> None:
         """Wait for the answer.

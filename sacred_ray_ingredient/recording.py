@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 from sacred.run import Run
 
 from sacred_ray_ingredient import mongo
-from sacred_ray_ingredient.errors import ConfigMistakes
+from sacred_ray_ingredient.errors import ConfigMistakes, DatabaseError
+from sacred_ray_ingredient.fingerprint import fingerprint
 from sacred_ray_ingredient.plan import SweepPlan
 from sacred_ray_ingredient.record.observer import RunObserver
-from sacred_ray_ingredient.record.target import RecordTarget
+from sacred_ray_ingredient.record.processes import this_process
+from sacred_ray_ingredient.record.reconcile import close_abandoned, telling_of_outages
+from sacred_ray_ingredient.record.sync import OUTER, sync
+from sacred_ray_ingredient.record.target import JOURNALS, RecordTarget, make_indexes
+from sacred_ray_ingredient.settings import RecordSettings
+from sacred_ray_ingredient.stored_request import to_text
 from sacred_ray_ingredient.warm_start import earlier_trials, fitting
 
 # Sacred's options that record elsewhere, for the sweep and for each trial.
@@ -41,15 +48,48 @@ def open_record(run: Run, plan: SweepPlan | None, asked: bool) -> RecordTarget:
     DatabaseError
         If the database cannot be reached or started.
     """
-    address = None if run.unobserved else _choose_address(run, asked)
-    target = RecordTarget(address, failure_dir=str(mongo.project_folder() / "unsaved"))
+    address = (
+        None
+        if run.unobserved
+        else choose_address(run.meta_info["options"], run.config["ray"]["mongo"], asked)
+    )
+    target = RecordTarget(address)
     if address is not None:
-        address.check()
-        mongo.ensure_indexes(target.database(), address.collection)
+        target = _ready(run, address)
     if plan is not None:
         target = name_sweep(run, plan, target)
-    target.observe(run, extra_tags=["sweep"])
+    # The workers' runs are of other processes.
+    about = {"process": this_process()}
+    replace(target, about=about).observe(run, extra_tags=["sweep"], name=OUTER)
     return target
+
+
+def _ready(run: Run, address: mongo.MongoAddress) -> RecordTarget:
+    """Make sure that the database can be written, and that it is true of what is over."""
+    ray = run.config["ray"]
+    record = {**RecordSettings().__dict__, **(ray["record"] or {})}
+    folder = mongo.create_project_folder(mongo.project_folder()) / JOURNALS
+    target = RecordTarget(
+        address, journal_folder=str(folder), wait_s=record["wait_s"], fsync_s=record["fsync_s"]
+    )
+    try:
+        address.check()
+        make_indexes(address)
+    except DatabaseError as error:
+        if not record["without_database"]:
+            raise DatabaseError(
+                f"{error} To go on without it, and bring the record there later, add "
+                "ray.record.without_database=True."
+            ) from error
+        run.run_logger.warning("%s The sweep goes on without it; its record is in journals.", error)
+        return target
+    with telling_of_outages(run.run_logger.warning):
+        sync(folder, run.run_logger.info, only_to=address)
+        for sweep_id in close_abandoned(target.database(), address.collection):
+            run.run_logger.warning(
+                "The driver of %s died; what it left running is recorded as INTERRUPTED.", sweep_id
+            )
+    return replace(target, has_indexes=True)
 
 
 def name_sweep(run: Run, plan: SweepPlan, target: RecordTarget) -> RecordTarget:
@@ -69,22 +109,56 @@ def name_sweep(run: Run, plan: SweepPlan, target: RecordTarget) -> RecordTarget:
     RecordTarget
         The same, with the tags of the sweep for the trials.
     """
-    target = replace(target, tags=(plan.exp_name, plan.sweep_id))
-    run.meta_info["sweep"] = {"sweep_id": plan.sweep_id, "exp_name": plan.exp_name}
+    target = replace(target, tags=(plan.exp_name, plan.sweep_id), group=plan.sweep_id)
+    run.meta_info["sweep"] = _sweep_meta(plan)
     if target.address is not None:
-        mongo.register_omniboard_columns(target.database(), *_omniboard_columns(plan))
+        if target.has_indexes:
+            mongo.register_omniboard_columns(target.database(), *_omniboard_columns(plan))
         for observer in run.observers:
             if isinstance(observer, RunObserver):
                 observer.add_to_document({"meta.sweep": run.meta_info["sweep"]}, target.tags)
     return target
 
 
-def _choose_address(run: Run, asked: bool) -> mongo.MongoAddress | None:
-    """Take the most explicit of what the user said, and the project's own server otherwise."""
-    options = run.meta_info["options"]
+def _sweep_meta(plan: SweepPlan) -> dict[str, Any]:
+    """Return what a later command has to know of the sweep; parts of it as text, see there."""
+    meta: dict[str, Any] = {"sweep_id": plan.sweep_id, "exp_name": plan.exp_name}
+    if plan.request is not None:
+        meta["request"] = plan.request.text()
+    meta["fingerprint"] = to_text(fingerprint(plan))
+    if plan.restart is not None:
+        meta["resumed"] = list(plan.restart.outer_run_ids)
+        meta["changes"] = list(plan.changes)
+    return meta
+
+
+def choose_address(
+    options: Mapping[str, Any], entry: Mapping[str, Any], asked: bool
+) -> mongo.MongoAddress | None:
+    """Take the most explicit of what the user said, and the project's own server otherwise.
+
+    Parameters
+    ----------
+    options
+        Sacred's options of the command.
+    entry
+        ``ray.mongo``.
+    asked
+        Whether the user asked for a record in MongoDB although there are files.
+
+    Returns
+    -------
+    MongoAddress or None
+        None where the user records elsewhere.
+
+    Raises
+    ------
+    DatabaseError
+        If the address is wrong, or the server cannot be started.
+    """
     if options.get("--mongo_db"):
         return mongo.from_option(options["--mongo_db"])
-    address = mongo.from_config(run.config["ray"]["mongo"]) or mongo.from_environment(os.environ)
+    address = mongo.from_config(entry) or mongo.from_environment(os.environ)
     if address is not None:
         return address
     elsewhere = [name for name in _RECORDING_OPTIONS if options.get(name)]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import functools
 import os
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from sacred.run import Run
 
@@ -15,23 +17,22 @@ from sacred_ray_ingredient.cluster import ImportProbe, check_resources, connecte
 from sacred_ray_ingredient.engines.base import EngineJob
 from sacred_ray_ingredient.errors import MetricNotReported, SweepFailed
 from sacred_ray_ingredient.evaluation import evaluation_job
+from sacred_ray_ingredient.frozen_code import FrozenCode, freeze
 from sacred_ray_ingredient.interruption import Interruption
 from sacred_ray_ingredient.mongo.folder import project_folder
 from sacred_ray_ingredient.nested import get_path, has_path
 from sacred_ray_ingredient.plan import SweepPlan
 from sacred_ray_ingredient.progress import Budget, SweepProgress, settle
-from sacred_ray_ingredient.record.observer import recorded_id
-from sacred_ray_ingredient.record.reconcile import (
-    close_dead_runs,
-    recorded_statuses,
-    telling_of_outages,
-)
-from sacred_ray_ingredient.record.target import RecordTarget
+from sacred_ray_ingredient.record.observer import RunObserver, observer_of, recorded_id
+from sacred_ray_ingredient.record.reconcile import telling_of_outages
+from sacred_ray_ingredient.record.settlement import SweepRecord
+from sacred_ray_ingredient.record.target import RecordTarget, given_to
 from sacred_ray_ingredient.report import final_report
 from sacred_ray_ingredient.summary import candidates, table_rows
 from sacred_ray_ingredient.sweep_info import ENGINE, sweep_info
 from sacred_ray_ingredient.tasks import SweepTask
 from sacred_ray_ingredient.trial_options import trial_options
+from sacred_ray_ingredient.trial_record import record_missing
 
 _NO_NUMBER = ", as its main function returned no number"
 
@@ -68,34 +69,69 @@ def run_sweep(
     SweepInterrupted
         If the user ended it.
     """
-    settings = plan.settings
-    sweep = _task(plan, run, target)
+    observer = observer_of(run)
+    target = replace(target, group=plan.sweep_id)
+    sweep = _task(plan, run, target, observer)
+    record = _record(sweep, target, observer, say)
     say(_headline(plan, target))
     _tell_what_is_replaced(plan, say)
-    total = plan.total_trials + settings.evaluate_best
-    metric, mode = settings.metrics[0], settings.modes[0]
-    progress = SweepProgress(run, plan.sweep_id, target, metric, mode, total, say)
-    budget = Budget(settings.time_budget_s)
-    with Interruption() as interruption:
+    progress = _progress(plan, run, record, say)
+    budget = Budget(plan.settings.time_budget_s)
+    kept = contextlib.nullcontext() if record is None else record.kept_by_this_process()
+    with kept, Interruption() as interruption:
         try:
             _run_trials(plan, sweep, progress, interruption, budget)
         finally:
             # Whatever happened, the record says of no trial that it runs, and of the sweep what
             # it has.
-            _settle_record(sweep, progress, say)
-            _complete_best_config(plan, target, progress)
+            _settle(record, progress)
+            _complete_best_config(plan, target, progress, say)
             run.info["sweep"] = sweep_info(plan, progress, budget)
-        is_complete = len(progress.completed) == total
+        is_complete = len(progress.completed) == progress.total
         _add_table(run, progress, plan)
         say(final_report(plan, progress, target, recorded_id(run)))
         _tell_what_was_not_seen(plan, progress, say)
-        if budget.is_used_up:
-            say(budget.reason)
-            if settings.evaluate_best and not progress.evaluated:
-                say("The best configuration was not run on fresh seeds.")
+        _tell_of_budget(plan, progress, budget, say)
         if not is_complete:  # a Ctrl-C after the last trial has nothing left to end
             interruption.raise_if_requested()
     return _best_value(plan, progress)
+
+
+def _record(
+    sweep: SweepTask, target: RecordTarget, observer: RunObserver | None, say: Callable[[str], None]
+) -> SweepRecord | None:
+    if target.address is None:
+        return None
+    write_missing = functools.partial(record_missing, sweep)
+    return SweepRecord(target, sweep.sweep_id, observer, say, write_missing)
+
+
+def _progress(
+    plan: SweepPlan, run: Run, record: SweepRecord | None, say: Callable[[str], None]
+) -> SweepProgress:
+    """Begin to count, with what is recorded already of a sweep that goes on."""
+    settings = plan.settings
+    total = plan.total_trials + settings.evaluate_best
+    metric, mode = settings.metrics[0], settings.modes[0]
+    progress = SweepProgress(run, record, metric, mode, total, say)
+    if plan.restart is not None:
+        restart = plan.restart
+        progress.take_over(restart.outcomes(), len(restart.done), set(restart.evaluations))
+    return progress
+
+
+def _tell_of_budget(
+    plan: SweepPlan, progress: SweepProgress, budget: Budget, say: Callable[[str], None]
+) -> None:
+    if budget.is_used_up:
+        say(budget.reason)
+        if plan.settings.evaluate_best and not progress.evaluated:
+            say("The best configuration was not run on fresh seeds.")
+
+
+def _settle(record: SweepRecord | None, progress: SweepProgress) -> None:
+    statuses = record.settle(progress.attempts, progress.ended_by) if record else {}
+    settle(progress.attempts, statuses)
 
 
 def _tell_what_was_not_seen(
@@ -109,8 +145,23 @@ def _tell_what_was_not_seen(
             say(f"Note: ray.stop has {rule.text!r}, but no trial reported that; there are {names}.")
 
 
-def _task(plan: SweepPlan, run: Run, target: RecordTarget) -> SweepTask:
+def _keep_code(observer: RunObserver, code: FrozenCode) -> str:
+    """Store the project's code with the sweep; return its id in the database."""
+    return observer.keep_bytes(code.to_archive(), f"code-{code.digest[:12]}.zip")
+
+
+def _task(
+    plan: SweepPlan, run: Run, target: RecordTarget, observer: RunObserver | None
+) -> SweepTask:
     settings = plan.settings
+    code = freeze(plan.reference)
+    code_id = None
+    if observer is not None and target.address is not None:
+        code_id = _keep_code(observer, code)
+        observer.add_to_document({"meta.sweep.code": code_id}, [])
+        observer.give_sources(plan.inner.get_experiment_info())
+        about = {"experiment": str(plan.reference)}
+        target = replace(target, stored=given_to(target.address), about=about)
     return SweepTask(
         sweep_id=plan.sweep_id,
         exp_name=plan.exp_name,
@@ -123,6 +174,8 @@ def _task(plan: SweepPlan, run: Run, target: RecordTarget) -> SweepTask:
         metric=settings.metrics[0],
         report_every=settings.seconds_between_reports,
         trial_timeout_s=settings.trial_timeout_s,
+        code=code,
+        code_id=code_id,
     )
 
 
@@ -140,6 +193,14 @@ def _tell_what_is_replaced(plan: SweepPlan, say: Callable[[str], None]) -> None:
         if has_path(updates, path):
             given = f"{plan.inner.path}.{path}={get_path(updates, path)!r}"
             say(f"Note: {given} is replaced in each trial by what the search gives.")
+
+
+def _why_to_stop(progress: SweepProgress, interruption: Interruption, budget: Budget) -> str | None:
+    if interruption.requested():
+        return "The user ended the sweep."
+    if progress.unreported is not None or progress.uncompared is not None:
+        return "The sweep was ended, as its metric is not reported."
+    return budget.reason if budget.is_used_up else None
 
 
 def _run_trials(
@@ -160,55 +221,44 @@ def _run_trials(
         scheduler=plan.scheduler,
         stop_rules=plan.stop_rules,
         earlier=plan.earlier,
+        restart=plan.restart,
     )
+    is_searched = job.is_done
+    evaluation = evaluation_job(job, progress) if is_searched else None
+    if is_searched and (evaluation is None or evaluation.is_done):
+        progress.note("Nothing is left to do.")
+        return
 
     def should_stop() -> str | None:
-        if interruption.requested():
-            return "The user ended the sweep."
-        if progress.unreported is not None or progress.uncompared is not None:
-            return "The sweep was ended, as its metric is not reported."
-        return budget.reason if budget.is_used_up else None
+        progress.ended_by = _why_to_stop(progress, interruption, budget)
+        return progress.ended_by
 
     with connected_ray(settings):
         interruption.take_back()  # Ray has its own way with SIGTERM
         check_resources(settings.resources_per_trial)
-        probe = ImportProbe(plan.reference, sweep.folder)
+        probe = ImportProbe(plan.reference, sweep.folder, sweep.code)
         # Importing Tune takes a second, in which the worker can answer.
         from sacred_ray_ingredient.engines.tune import TuneEngine
 
         probe.wait()
         interruption.raise_if_requested()
         budget.start()
-        TuneEngine().run(job, progress, should_stop)
-        evaluation = evaluation_job(job, progress) if should_stop() is None else None
-        if evaluation is not None:
+        if not is_searched:
+            TuneEngine().run(job, progress, should_stop)
+            evaluation = evaluation_job(job, progress) if should_stop() is None else None
+        if evaluation is not None and not evaluation.is_done:
             TuneEngine().run(evaluation, progress, should_stop)
 
 
-def _settle_record(sweep: SweepTask, progress: SweepProgress, say: Callable[[str], None]) -> None:
-    """Make the driver's outcomes and the record agree, in whichever way is the later news."""
-    statuses: dict[tuple[int, int], tuple[Any, str]] = {}
-    if sweep.target.address is not None:
-        with telling_of_outages(say):
-            runs = sweep.target.runs()
-            recorded = recorded_statuses(runs, sweep.sweep_id)
-            for outcome in progress.attempts:
-                is_open = recorded.get((outcome.index, outcome.attempt), (0, ""))[1] == "RUNNING"
-                if is_open and outcome.status != "RUNNING":  # it could not write its own end
-                    reason = outcome.error or "It came to its end while the database was away."
-                    close_dead_runs(runs, sweep.sweep_id, outcome.status, reason, outcome.index)
-            reason = "The sweep ended before this trial did."
-            close_dead_runs(runs, sweep.sweep_id, "INTERRUPTED", reason)
-            statuses = recorded_statuses(runs, sweep.sweep_id)
-    settle(progress.attempts, statuses)
-
-
-def _complete_best_config(plan: SweepPlan, target: RecordTarget, progress: SweepProgress) -> None:
+def _complete_best_config(
+    plan: SweepPlan, target: RecordTarget, progress: SweepProgress, say: Callable[[str], None]
+) -> None:
     """Read the configuration of the best trial, which one that was ended early did not report."""
     best = candidates(progress.searched, plan.settings.metrics[0], plan.settings.modes[0])[:1]
     if best and best[0].trial.config is None and target.address is not None:
-        found = target.runs().find_one({"_id": best[0].trial.run_id}, {"config": 1}) or {}
-        best[0].trial.config = found.get("config")
+        with telling_of_outages(say):
+            found = target.runs().find_one({"_id": best[0].trial.run_id}, {"config": 1}) or {}
+            best[0].trial.config = found.get("config")
 
 
 def _add_table(run: Run, progress: SweepProgress, plan: SweepPlan) -> None:

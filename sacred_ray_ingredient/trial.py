@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 import json
 import os
 import platform
@@ -13,14 +12,16 @@ import traceback
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sacred.host_info import get_host_info
 from sacred.run import Run
 
 from sacred_ray_ingredient import checkpoints
 from sacred_ray_ingredient.errors import InnerImportError, TrialFailed
+from sacred_ray_ingredient.frozen_code import FrozenCode
+from sacred_ray_ingredient.frozen_import import install
 from sacred_ray_ingredient.inner import InnerReference
 from sacred_ray_ingredient.metrics import (
     StepReporter,
@@ -31,8 +32,9 @@ from sacred_ray_ingredient.metrics import (
 from sacred_ray_ingredient.record.documents import storable
 from sacred_ray_ingredient.record.observer import RunObserver, recorded_id
 from sacred_ray_ingredient.tasks import Ending, SweepTask, TrialTask
+from sacred_ray_ingredient.trial_record import about_trial, observe_trial, record_stillborn
 from sacred_ray_ingredient.values import plain
-from sacred_ray_ingredient.watchdog import TrialTimeout, Watchdog, end_process
+from sacred_ray_ingredient.watchdog import TrialTimeout, Watchdog, end_process, note_reason
 
 # Lies in each checkpoint.
 _METRICS_FILE = ".sacred_ray_metrics.json"
@@ -73,6 +75,8 @@ class TrialContext:
         Folder of the checkpoint to go on from.
     expected_names
         Names that a step is known to have, kept over the trials of a process.
+    stored_checkpoint
+        Tells the folder in which the engine keeps the last checkpoint, None where there is none.
     """
 
     report: Callable[[dict[str, Any], Path | None], None]
@@ -80,6 +84,11 @@ class TrialContext:
     resources: Mapping[str, float] = field(default_factory=dict)
     restored: Path | None = None
     expected_names: set[str] = field(default_factory=set)
+    stored_checkpoint: Callable[[], str | None] = field(default_factory=lambda: _nowhere)
+
+
+def _nowhere() -> None:
+    return None
 
 
 def run_trial(sweep: SweepTask, trial: TrialTask, context: TrialContext) -> None:
@@ -101,11 +110,14 @@ def run_trial(sweep: SweepTask, trial: TrialTask, context: TrialContext) -> None
     TrialStopped
         If the engine ended it at a report; the run is recorded with the status of the ending.
     """
+    if sweep.code is not None:
+        install(sweep.code)
     with _in_folder(sweep.folder), tempfile.TemporaryDirectory(prefix="sacred-ray-") as spare:
         try:
             run = _make_run(sweep, trial, context)
         except (Exception, SystemExit) as error:
-            run_id = _record_stillborn(sweep, trial, context)
+            trace = traceback.format_exc().splitlines(True)
+            run_id = record_stillborn(sweep, trial, context.trial_id, trace)
             raise _failed(trial, run_id, "FAILED", error, context) from None
         checkpoint = _NextCheckpoint(Path(spare))
         reporter = StepReporter(
@@ -121,7 +133,8 @@ def run_trial(sweep: SweepTask, trial: TrialTask, context: TrialContext) -> None
         limit = sweep.trial_timeout_s
         too_long = f"It took longer than ray.trial_timeout_s={limit}."
         try:
-            with Watchdog(limit, lambda: end_process(run, too_long)):
+            give_up, note = (partial(end, run, too_long) for end in (end_process, note_reason))
+            with Watchdog(limit, give_up, note):
                 run()
         except TrialStopped:
             raise
@@ -135,7 +148,7 @@ def run_trial(sweep: SweepTask, trial: TrialTask, context: TrialContext) -> None
     context.report(_last_report(run, trial, reporter), None)
 
 
-def check_import(inner: InnerReference, folder: str) -> str | None:
+def check_import(inner: InnerReference, folder: str, code: FrozenCode | None = None) -> str | None:
     """Try what each trial begins with.
 
     Parameters
@@ -144,12 +157,16 @@ def check_import(inner: InnerReference, folder: str) -> str | None:
         The inner experiment.
     folder
         Current folder of the driver.
+    code
+        The project's modules, as the driver has them.
 
     Returns
     -------
     str or None
         A sentence if the experiment cannot be imported here.
     """
+    if code is not None:
+        install(code)
     with _in_folder(folder):
         try:
             inner.load()
@@ -200,15 +217,22 @@ class _NextCheckpoint:
 
 def _make_run(sweep: SweepTask, trial: TrialTask, context: TrialContext) -> Run:
     experiment = sweep.inner.load()
-    place = {"node": platform.node(), "pid": os.getpid(), "resources": dict(context.resources)}
+    place = {
+        "node": platform.node(),
+        "pid": os.getpid(),
+        "resources": dict(context.resources),
+        # On how many threads numerical libraries add up decides the last bits of a result.
+        "threads": os.environ.get("OMP_NUM_THREADS"),
+        **({"restored": True} if context.restored is not None else {}),
+    }
     run = experiment._create_run(
         config_updates=trial.config_updates(),
         info={"sweep": place},
-        meta_info={"sweep": _sweep_meta(sweep, trial, context.trial_id)},
+        meta_info={"sweep": about_trial(sweep, trial, context.trial_id)},
         options=dict(sweep.options),
     )
     # On the run and not on the experiment, which the next trial of this process uses again.
-    sweep.target.observe(run, extra_tags=["trial"])
+    observe_trial(run, sweep, trial)
     return run
 
 
@@ -226,61 +250,6 @@ def _failed(
     context.report(values, None)
     # Text only: the exception of the experiment may be one that no other process can load.
     return TrialFailed(f"Trial {trial.index} (run {run_id}) ended {status}: {line}")
-
-
-def _sweep_meta(sweep: SweepTask, trial: TrialTask, trial_id: str | None) -> dict[str, Any]:
-    return {
-        "sweep_id": sweep.sweep_id,
-        "outer_run_id": sweep.outer_run_id,
-        "exp_name": sweep.exp_name,
-        "trial_index": trial.index,
-        "trial_id": trial_id,
-        "attempt": trial.attempt,
-        "segment": trial.segment,
-        "configuration": trial.configuration,
-        "repetition": trial.repetition,
-        "engine": sweep.engine,
-        "sampled": dict(trial.sampled),
-        "resolved": dict(trial.resolved),
-        "named_configs": list(trial.named_configs),
-        **({"taken_over": trial.taken_over} if trial.taken_over else {}),
-    }
-
-
-def _record_stillborn(sweep: SweepTask, trial: TrialTask, context: TrialContext) -> int | None:
-    """Record a trial that failed before Sacred had a run of it; called while handling why."""
-    trace = traceback.format_exc().splitlines(True)
-    if sweep.target.address is None or sweep.options.get("--unobserved"):
-        return None
-    observer = sweep.target.observe(_RunStandIn(), extra_tags=["trial"])
-    try:
-        experiment = sweep.inner.load()
-        info = experiment.get_experiment_info()
-        command = experiment.default_command
-        hosts = experiment.additional_host_info
-    except InnerImportError:
-        info = {"name": sweep.inner.attribute, "base_dir": sweep.folder, "sources": []}
-        command, hosts = None, []
-    now = datetime.datetime.now(datetime.timezone.utc).replace(tzinfo=None)
-    run_id: int = observer.started_event(
-        ex_info=info,
-        command=command,
-        host_info=get_host_info(hosts),
-        start_time=now,
-        config=trial.config_updates(),
-        meta_info={"options": sweep.options, "sweep": _sweep_meta(sweep, trial, context.trial_id)},
-        _id=None,
-    )
-    observer.failed_event(fail_time=now, fail_trace=trace)
-    return run_id
-
-
-class _RunStandIn:
-    """What an observer needs of a run, where there is none."""
-
-    def __init__(self) -> None:
-        self.observers: list[Any] = []
-        self._output_file = None
 
 
 def _take_over_metrics(restored: Path | None, reporter: StepReporter) -> None:
@@ -325,9 +294,21 @@ def _progress_report(
                     observer.tag_at_end(stopped.ending.tags)
             raise
         finally:
+            if checkpoint.path() is not None:
+                _note_checkpoint(run, context.stored_checkpoint())
             checkpoint.drop()
 
     return report_progress
+
+
+def _note_checkpoint(run: Run, path: str | None) -> None:
+    """Write into the run where it can go on from."""
+    if path is not None:
+        run.info["sweep"]["checkpoint"] = path
+        for observer in run.observers:
+            if isinstance(observer, RunObserver):
+                observer.add_to_document({"info.sweep.checkpoint": path}, [])
+                observer.sync()
 
 
 def _last_report(

@@ -35,11 +35,19 @@ class Watchdog:
     give_up
         Called from another thread when the block has not ended some seconds after the exception,
         as happens within a long call of compiled code, which no exception interrupts.
+    note
+        Called from another thread right before the exception.
     """
 
-    def __init__(self, seconds: float | None, give_up: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        seconds: float | None,
+        give_up: Callable[[], None],
+        note: Callable[[], None] = lambda: None,
+    ) -> None:
         self._seconds = seconds
         self._give_up = give_up
+        self._note = note
         self._ended = threading.Event()
         self._lock = threading.Lock()
         self._thread_id = threading.get_ident()
@@ -70,6 +78,7 @@ class Watchdog:
             return
         with self._lock:
             if not self._ended.is_set():
+                self._note()
                 _raise_in_thread(self._thread_id, TrialTimeout)
         if not self._ended.wait(_PATIENCE_S):
             self._give_up()
@@ -79,6 +88,19 @@ def _raise_in_thread(thread_id: int, exception: type[BaseException] | None) -> N
     """Raise an exception in another thread; None takes back one that was not raised yet."""
     raised = None if exception is None else ctypes.py_object(exception)
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread_id), raised)
+
+
+def note_reason(run: Run, reason: str) -> None:
+    """Write into a run that goes on why it is about to end.
+
+    Parameters
+    ----------
+    run
+        The run.
+    reason
+        For the record.
+    """
+    run.info.setdefault("sweep", {})["stop_reason"] = reason
 
 
 def end_process(run: Run, reason: str) -> None:
@@ -93,7 +115,7 @@ def end_process(run: Run, reason: str) -> None:
     """
     now = datetime.datetime.now(datetime.timezone.utc).replace(tzinfo=None)
     try:
-        run.info.setdefault("sweep", {})["stop_reason"] = reason
+        note_reason(run, reason)
         for observer in run.observers:
             observer.heartbeat_event(run.info, run.captured_out, now, None)
             observer.interrupted_event(interrupt_time=now, status=TrialTimeout.STATUS)

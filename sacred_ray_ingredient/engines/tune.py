@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from ray import tune
-from ray.exceptions import RayActorError
 from ray.tune.callback import Callback
 from ray.tune.error import TuneError
 from ray.tune.experiment import Trial
 from ray.tune.stopper import Stopper
 
 from sacred_ray_ingredient.engines.base import EngineJob, TrialListener
+from sacred_ray_ingredient.engines.deaths import deaths_of_single_trials, why
 from sacred_ray_ingredient.engines.endings import Endings
 from sacred_ray_ingredient.engines.tune_scheduler import make_scheduler
 from sacred_ray_ingredient.engines.tune_search import make_generator
@@ -45,13 +45,13 @@ class TuneEngine:
         """Run all trials of a job on the connected Ray."""
         settings = job.settings
         endings = Endings(job.sweep.sweep_id)
-        with _environment(_DRIVER_ENVIRONMENT), _quiet_tune():
+        with _environment(_DRIVER_ENVIRONMENT), _quiet_tune(), deaths_of_single_trials():
             try:
                 # Not tune.Tuner, which writes all it is given to a file for a later restore; a
                 # sweep is resumed from its record.
                 tune.run(
                     make_trainable(job.sweep),
-                    name=f"{job.sweep.sweep_id}-{job.first_index}",
+                    name=job.name,
                     config={},
                     num_samples=job.total,
                     search_alg=make_generator(job),
@@ -150,10 +150,12 @@ class _ToListener(Callback):
     def on_trial_recover(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
-        self._died(trial, will_retry=True)
-        task = TrialTask.from_config(trial.config)
-        again = {**trial.config[TASK_KEY], "attempt": task.attempt + 1, "segment": 0}
-        again["taken_over"] = None
+        outcome = self._died(trial, will_retry=True)
+        again = dict(trial.config[TASK_KEY])
+        if outcome.status == "COMPLETED":  # Tune runs it again, and the worker says so at once
+            again["reported"] = _last_report(outcome)
+        else:
+            again |= {"attempt": outcome.attempt + 1, "segment": 0, "taken_over": None}
         trial.set_config({**trial.config, TASK_KEY: again})
 
     def on_trial_error(
@@ -161,13 +163,25 @@ class _ToListener(Callback):
     ) -> None:
         self._died(trial, will_retry=False)
 
-    def _died(self, trial: Trial, will_retry: bool) -> None:
+    def _died(self, trial: Trial, will_retry: bool) -> TrialOutcome:
         result = _result_of_attempt(trial)
         outcome = _outcome(trial, result.get("status", "RUNNING"), result)
         if outcome.status == "RUNNING":  # without a final report
             outcome.status = "FAILED"
-            outcome.error = _why(trial)
+            outcome.error = why(trial)
         self._listener.trial_died(outcome, will_retry)
+        return outcome
+
+
+def _last_report(outcome: TrialOutcome) -> dict[str, Any]:
+    """Return what the worker of a trial would have reported at its end."""
+    return {
+        **{report_name(name): value for name, value in outcome.metrics.items()},
+        "run_id": outcome.run_id,
+        "attempt": outcome.attempt,
+        "status": outcome.status,
+        "run_config": outcome.config,
+    }
 
 
 def _result_of_attempt(trial: Trial) -> Mapping[str, Any]:
@@ -175,13 +189,6 @@ def _result_of_attempt(trial: Trial) -> Mapping[str, Any]:
     result: Mapping[str, Any] = trial.last_result or {}
     task = TrialTask.from_config(trial.config)
     return result if result.get("attempt") == task.attempt else {}
-
-
-def _why(trial: Trial) -> str:
-    error = trial.get_error()
-    if error is None or isinstance(error, RayActorError):
-        return "the worker process died"
-    return str(error).strip().rpartition("\n")[2]
 
 
 def _outcome(trial: Trial, status: str, result: Mapping[str, Any]) -> TrialOutcome:

@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pymongo
 import pytest
 
 from sacred_ray_ingredient import mongo
-from tests.integration.harness import Command, Sweep
+from tests.integration.harness import PASSWORD, Command, Sweep, mongod
 
 
 @pytest.fixture(scope="session")
@@ -63,3 +64,17 @@ def last_sweep(database: Any) -> Any:
         return Sweep(outer, list(database.runs.find(query, sort=order)))
 
     return read
+
+
+@pytest.fixture
+def database_of_ada(tmp_path: Path) -> Iterator[tuple[int, Any]]:
+    """Start a server that asks for passwords; Ada may only write her database."""
+    data = tmp_path / "data"
+    data.mkdir()
+    with mongod(data, "--auth") as port:
+        with pymongo.MongoClient("127.0.0.1", port) as first:
+            first.admin.command("createUser", "root", pwd="r", roles=["root"])
+        with pymongo.MongoClient("127.0.0.1", port, username="root", password="r") as root:
+            roles = [{"role": "readWrite", "db": "adas"}]
+            root.adas.command("createUser", "ada", pwd=PASSWORD, roles=roles)
+            yield port, root.adas

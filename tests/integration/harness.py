@@ -6,16 +6,26 @@ starts inherits: after the command, nothing with this mark may be left.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pymongo
+
+from sacred_ray_ingredient.mongo import find_mongod
+
+# Of the user Ada of a server that asks for passwords; the second is how a URI has it.
+PASSWORD = "marker-p@ss:word"
+QUOTED = "marker-p%40ss%3Aword"
 _MARK = "SACRED_RAY_TEST_MARK"
 ROOT = Path(__file__).parent.parent.parent
 PROJECTS = ROOT / "tests" / "projects"
@@ -83,25 +93,40 @@ class Command:
         return self.finish(*self.start(*words, cwd=cwd))
 
 
+def end_marked(mark: str) -> list[str]:
+    """End what a command that failed has left behind; return what it was."""
+    left = marked_processes(mark)
+    for pid in left:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    return list(left.values())
+
+
+def is_marked(pid: int, mark: str) -> bool:
+    """Tell whether a process belongs to a command."""
+    try:
+        return f"{_MARK}={mark}".encode() in Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return False
+
+
 def _wait_for_none(mark: str, patience_s: float = 20.0) -> list[str]:
     deadline = time.monotonic() + patience_s
     while True:
-        left = _marked_processes(mark)
+        left = list(marked_processes(mark).values())
         if not left or time.monotonic() > deadline:
             return left
         time.sleep(0.1)
 
 
-def _marked_processes(mark: str) -> list[str]:
-    found = []
+def marked_processes(mark: str) -> dict[int, str]:
+    """Return the command lines of a command's processes, by process id."""
+    found = {}
     for folder in Path("/proc").iterdir():
-        if not folder.name.isdigit():
-            continue
-        try:
-            if f"{_MARK}={mark}".encode() in (folder / "environ").read_bytes():
-                found.append((folder / "cmdline").read_bytes().replace(b"\0", b" ").decode())
-        except (OSError, PermissionError):
-            continue
+        if folder.name.isdigit() and is_marked(int(folder.name), mark):
+            with contextlib.suppress(OSError):
+                line = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                found[int(folder.name)] = line.strip()
     return found
 
 
@@ -123,3 +148,25 @@ class Sweep:
     @property
     def statuses(self) -> list[str]:
         return [trial["status"] for trial in self.trials]
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def mongod(folder: Path, *options: str) -> Iterator[int]:
+    """Run a server of the test's own, and give its port."""
+    port = _free_port()
+    words = ["--port", str(port), "--dbpath", str(folder), "--bind_ip", "127.0.0.1"]
+    words += ["--nounixsocket", "--wiredTigerCacheSizeGB", "0.25", *options]
+    server = subprocess.Popen([str(find_mongod()), *words], stdout=subprocess.DEVNULL)
+    try:
+        with pymongo.MongoClient("127.0.0.1", port) as client:
+            client.admin.command("ping")
+        yield port
+    finally:
+        server.terminate()
+        server.wait()

@@ -41,6 +41,7 @@ def test_a_trials_document_has_all_that_the_data_contract_names(searched, last_s
         meta = trial["meta"]["sweep"]
         trial_id = meta.pop("trial_id")
         assert trial_id.endswith(f"_{index:05d}")
+        assert meta.pop("code") == sweep.outer["meta"]["sweep"]["code"]
         assert meta == {
             "sweep_id": sweep_id,
             "outer_run_id": outer_id,
@@ -52,6 +53,7 @@ def test_a_trials_document_has_all_that_the_data_contract_names(searched, last_s
             "repetition": 0,
             "named_configs": [],
             "engine": "tune",
+            "experiment": "experiments.inner:inner_ex",
             "sampled": {"exponent": index + 1},
             "resolved": {},
         }

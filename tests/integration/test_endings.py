@@ -127,6 +127,8 @@ def test_ctrl_c_ends_trials_that_do_not_report(command, last_sweep):
     sweep = last_sweep()
     assert sweep.outer["status"] == "INTERRUPTED"
     assert sweep.statuses == ["INTERRUPTED", "INTERRUPTED"]
+    for trial in sweep.trials:
+        assert trial["info"]["sweep"]["stop_reason"] == "The user ended the sweep."
 
 
 def test_termination_ends_the_sweep_in_good_order_too(command, last_sweep):

@@ -2,62 +2,24 @@
 
 import contextlib
 import json
-import socket
 import subprocess
 
 import pymongo
 import pytest
 
-from sacred_ray_ingredient import mongo
+from tests.integration.harness import PASSWORD, QUOTED, mongod
 
 pytestmark = pytest.mark.integration
 
 OUTER = "experiments.outer"
 TWO = ("with", "ray.search_space.exponent=[1, 2]", "inner_ex.n_draws=100")
-PASSWORD = "marker-p@ss:word"
-QUOTED = "marker-p%40ss%3Aword"
-
-
-def _free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-@contextlib.contextmanager
-def _server(folder, *options):
-    port = _free_port()
-    words = ["--port", str(port), "--dbpath", str(folder), "--bind_ip", "127.0.0.1"]
-    words += ["--nounixsocket", "--wiredTigerCacheSizeGB", "0.25", *options]
-    server = subprocess.Popen([str(mongo.find_mongod()), *words], stdout=subprocess.DEVNULL)
-    try:
-        with pymongo.MongoClient("127.0.0.1", port) as client:
-            client.admin.command("ping")
-        yield port
-    finally:
-        server.terminate()
-        server.wait()
 
 
 @pytest.fixture
 def open_server(tmp_path):
     """Start a server without authentication, as a lab has it."""
-    with _server(tmp_path) as port, pymongo.MongoClient("127.0.0.1", port) as client:
+    with mongod(tmp_path) as port, pymongo.MongoClient("127.0.0.1", port) as client:
         yield port, client
-
-
-@pytest.fixture
-def database_of_ada(tmp_path):
-    """Start a server that asks for passwords; Ada may only write her database."""
-    data = tmp_path / "data"
-    data.mkdir()
-    with _server(data, "--auth") as port:
-        with pymongo.MongoClient("127.0.0.1", port) as first:
-            first.admin.command("createUser", "root", pwd="r", roles=["root"])
-        with pymongo.MongoClient("127.0.0.1", port, username="root", password="r") as root:
-            roles = [{"role": "readWrite", "db": "adas"}]
-            root.adas.command("createUser", "ada", pwd=PASSWORD, roles=roles)
-            yield port, root.adas
 
 
 def test_name_comment_level_and_capture_mode_apply_to_sweep_and_trials(command, last_sweep):

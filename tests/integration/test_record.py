@@ -136,3 +136,54 @@ def test_the_sweep_can_be_ended_while_ray_starts(command, last_sweep, number, co
     assert finished.code == code, finished.text
     sweep = last_sweep()
     assert (sweep.outer["status"], sweep.trials) == ("INTERRUPTED", [])
+
+
+DIES_EARLY = """
+import os
+import signal
+from pathlib import Path
+
+from sacred import Experiment
+
+early_ex = Experiment("early")
+imports = Path(__file__).parent / "imports"
+imports.mkdir(exist_ok=True)
+(imports / str(os.getpid())).touch()
+if len(list(imports.iterdir())) == 3:  # the driver and the probe have imported it before
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@early_ex.config
+def config():
+    size = 3
+
+
+@early_ex.main
+def main(size):
+    return size
+"""
+DIES_EARLY_OUTER = """
+from early_inner import early_ex
+
+from sacred_ray_ingredient import make_outer
+
+outer_ex = make_outer("early_outer", early_ex)
+
+if __name__ == "__main__":
+    outer_ex.run_commandline()
+"""
+
+
+def test_a_worker_that_dies_before_its_trial_begins_leaves_a_document(
+    command, last_sweep, tmp_path
+):
+    (tmp_path / "early_inner.py").write_text(DIES_EARLY)
+    (tmp_path / "early_outer.py").write_text(DIES_EARLY_OUTER)
+    words = ["ray.max_failures=1", "ray.search_space.size=[4]", "early.seed=9"]
+    finished = command("early_outer", "with", *words, cwd=tmp_path)
+    assert finished.code == 0, finished.text
+    first, second = last_sweep().trials
+    assert (first["status"], first["meta"]["sweep"]["attempt"]) == ("FAILED", 0)
+    assert first["config"]["size"] == 4
+    assert "the worker process died" in "".join(first["fail_trace"])
+    assert (second["status"], second["meta"]["sweep"]["attempt"]) == ("COMPLETED", 1)

@@ -21,12 +21,14 @@ NAMES = sorted(
     if not module.name.endswith("__main__")
 )
 NEEDS_RAY = (
+    f"{package.__name__}.engines.deaths",
     f"{package.__name__}.engines.endings",
     f"{package.__name__}.engines.make_searcher",
     f"{package.__name__}.engines.mended",
     f"{package.__name__}.engines.tune",
     f"{package.__name__}.engines.tune_scheduler",
     f"{package.__name__}.engines.tune_search",
+    f"{package.__name__}.engines.tune_trials",
     f"{package.__name__}.engines.tune_worker",
 )
 CALLS_NOT_WANTED = {"print", "eval", "exec", "compile", "__import__", "breakpoint", "input"}

@@ -7,7 +7,6 @@ from sacred_ray_ingredient.errors import MetricNotReported, SweepFailed
 from sacred_ray_ingredient.ingredient import make_outer
 from sacred_ray_ingredient.plan import OuterRequest, make_plan
 from sacred_ray_ingredient.progress import SweepProgress
-from sacred_ray_ingredient.record.target import RecordTarget
 from sacred_ray_ingredient.sweep import _best_value, _complete_best_config, _tell_what_is_replaced
 from sacred_ray_ingredient.tasks import TrialOutcome
 
@@ -33,7 +32,7 @@ def plan():
 
 @pytest.fixture
 def progress():
-    return SweepProgress(Quiet(), "sweep-1", RecordTarget(None), "loss", "min", 9, str)
+    return SweepProgress(Quiet(), None, "loss", "min", 9, str)
 
 
 def outcome(index, metrics, **named):
@@ -88,13 +87,13 @@ class TestConfigOfTheBest:
     def test_is_read(self, plan, progress, target, database):
         database.runs.insert_one({"_id": 100, "config": {"base_lr": 2.0}})
         progress.trial_finished(outcome(0, {"loss": 2.0}))
-        _complete_best_config(plan, target, progress)
+        _complete_best_config(plan, target, progress, print)
         assert progress.trials[0].config == {"base_lr": 2.0}
 
     def test_stays_what_was_reported(self, plan, progress, target, database):
         database.runs.insert_one({"_id": 100, "config": {"base_lr": 2.0}})
         progress.trial_finished(outcome(0, {"loss": 2.0}, config={"base_lr": 1.0}))
-        _complete_best_config(plan, target, progress)
+        _complete_best_config(plan, target, progress, print)
         assert progress.trials[0].config == {"base_lr": 1.0}
 
 

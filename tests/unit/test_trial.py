@@ -73,6 +73,7 @@ class TestCompleted:
             **{"sweep_id": "sweep-1", "outer_run_id": 77, "exp_name": "my_search"},
             **{"trial_index": 3, "trial_id": "abc", "attempt": 1, "segment": 0, "engine": "tune"},
             **{"configuration": 2, "repetition": 0, "named_configs": []},
+            **{"experiment": "unit_inner:unit_ex", "code": None},
             **{"sampled": {"base_lr": 2.0}, "resolved": {"lr": 3.0}},
         }
         assert document()["info"]["sweep"]["pid"] == os.getpid()

@@ -166,9 +166,11 @@ class TestCheckpoints:
         assert checkpoints.restore() is None
 
     def test_leave_nothing_behind(self, run_one, tmp_path, monkeypatch):
-        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+        temporary = tmp_path / "temporary"
+        temporary.mkdir()
+        monkeypatch.setattr(tempfile, "tempdir", str(temporary))
         run_one("saving_ex")
-        assert list(tmp_path.iterdir()) == []
+        assert list(temporary.iterdir()) == []
 
 
 class TestTimeout:

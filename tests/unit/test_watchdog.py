@@ -1,5 +1,6 @@
 """A limit to the time of a trial."""
 
+import contextlib
 import threading
 import time
 
@@ -139,3 +140,21 @@ class TestEndOfTheProcess:
         with pytest.raises(AttributeError, match="_event"):
             end_process(self.run(object()), "It took too long.")
         assert exits == [1]
+
+
+def test_the_reason_is_noted_before_the_exception_comes_and_only_then():
+    noted = []
+    with Watchdog(60, pytest.fail, lambda: noted.append("in vain")):
+        pass
+    seen = None
+    with (
+        contextlib.suppress(TrialTimeout),
+        Watchdog(0.05, pytest.fail, lambda: noted.append("now")),
+    ):
+        try:
+            time.sleep(0.01)
+            while True:
+                time.sleep(0.001)
+        finally:
+            seen = list(noted)
+    assert seen == ["now"]
