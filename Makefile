@@ -5,13 +5,18 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 SEARCHERS = optuna,hyperopt,nevergrad,bohb,bayesopt,zoopt
 
-.PHONY: demo test lint quick install clean-venv
+.PHONY: demo test test-all lint quick faults install clean-venv
 
 demo: $(VENV)/.demo
 	$(BIN)/python -m experiments.outer with hyperparameter_search
 
 # Most of a test is waiting for Ray to start; those that measure time run by themselves.
 test: lint
+	$(BIN)/python -m pytest -n 2 --dist loadscope -m "not alone and not long"
+	$(BIN)/python -m pytest -m alone
+
+# Takes half an hour.
+test-all: lint
 	$(BIN)/python -m pytest -n 2 --dist loadscope -m "not alone"
 	$(BIN)/python -m pytest -m alone
 
@@ -22,6 +27,10 @@ lint: $(VENV)/.all
 
 quick: $(VENV)/.all
 	$(BIN)/python -m pytest -m "not integration"
+
+# What dies while sweeps run, each as often as docs/faults.md says; takes about an hour.
+faults: $(VENV)/.all
+	$(BIN)/python -m tests.faults --full
 
 install: $(VENV)/.all
 

@@ -1,0 +1,1 @@
+"""What dies while sweeps run, and whether the record is true and complete afterwards."""
