@@ -12,7 +12,7 @@ demo: $(VENV)/.demo
 
 # Most of a test is waiting for Ray to start; those that measure time run by themselves.
 test: lint
-	$(BIN)/python -m pytest -n 2 --dist loadscope -m "not alone and not long"
+	$(BIN)/python -m pytest -n 3 --dist loadscope -m "not alone and not long"
 	$(BIN)/python -m pytest -m alone
 
 # Takes half an hour.

@@ -92,6 +92,7 @@ def test_every_way_to_end_has_its_status_and_its_text(command, last_sweep):
     assert finished.out.count(too_long) >= 2
 
 
+@pytest.mark.long
 def test_a_stop_rule_completes_a_trial_and_the_time_budget_interrupts_one(command, last_sweep):
     words = ["ray.search_space.ending=['return', 'log', 'loop']", "ray.stop.height=3"]
     words += ["ray.time_budget_s=25", "ray.init_kwargs.num_cpus=3", "ray.metric=begun"]
