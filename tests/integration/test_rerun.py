@@ -33,7 +33,10 @@ def of_softmax(home, ray_folder):
 
 
 def trials_of(database, name):
+    """Of the last sweep: other tests may have swept the same experiment in this database."""
     query = {"experiment.name": name, "meta.sweep.trial_index": {"$exists": True}}
+    last = database.runs.find_one(query, sort=[("_id", -1)])
+    query["meta.sweep.sweep_id"] = last["meta"]["sweep"]["sweep_id"]
     return list(database.runs.find(query, sort=[("_id", 1)]))
 
 
