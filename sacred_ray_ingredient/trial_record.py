@@ -22,6 +22,7 @@ def observe_trial(run: Run, sweep: SweepTask, trial: TrialTask) -> Any:
     return sweep.target.observe(
         run,
         extra_tags=["trial"],
+        run_id=trial.run_id,
         name=trial.name,
         sources=None if sweep.code is None else frozen_source,
         is_patient=False,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from sacred_ray_ingredient.values import plain, show
 
 _INT64 = 2**63
+_AS_IT_IS = frozenset({float, bool, bytes, type(None)})
 # BSON allows 100 levels of nesting in the server; Sacred's document needs a few of them.
 _MAX_DEPTH = 64
 # Of one document; what is said of further values would not be read.
@@ -63,15 +65,28 @@ def storable(value: Any, depth: int = 0, notes: Notes | None = None, where: str 
     Any
         Plain data; the argument is left as it is.
     """
-    notes = notes or Notes()
-    if value is None or isinstance(value, (bool, bytes)):
+    kind = type(value)
+    if kind in _AS_IT_IS or (kind is str and value.isascii()):  # most values
         return value
+    if kind is int and -_INT64 <= value < _INT64:
+        return value
+    notes = notes or Notes()
+    if (kind is dict or kind is list) and depth < _MAX_DEPTH:
+        return _from_container(value, depth, notes, where)
+    return _from_others(value, depth, notes, where)
+
+
+def _from_others(value: Any, depth: int, notes: Notes, where: str) -> Any:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, bytes):
+        return bytes(value)
     if isinstance(value, float):  # without subclasses such as numpy.float64, which BSON refuses
         return float(value)
     if isinstance(value, str):
         return _text(value)
     if isinstance(value, datetime.datetime):  # pandas' "not a time" is one, unequal to itself
-        return value if value == value else None
+        return _time(value) if value == value else None
     if isinstance(value, int):
         if -_INT64 <= value < _INT64:
             return int(value)
@@ -85,7 +100,7 @@ def storable(value: Any, depth: int = 0, notes: Notes | None = None, where: str 
 
 def _from_container(value: Any, depth: int, notes: Notes, where: str) -> Any:
     try:
-        if isinstance(value, Mapping):
+        if type(value) is dict or isinstance(value, Mapping):
             return _mapping(value, depth, notes, where)
         if isinstance(value, (list, tuple, set, frozenset)):
             # A copy: the thread of the experiment may add to what the heartbeat's thread reads.
@@ -99,7 +114,7 @@ def _from_container(value: Any, depth: int, notes: Notes, where: str) -> Any:
 def _mapping(value: Mapping[Any, Any], depth: int, notes: Notes, where: str) -> dict[str, Any]:
     stored: dict[str, Any] = {}
     for key, below in list(value.items()):
-        name = plain_key(key)
+        name = _known_key(key) if type(key) is str else plain_key(key)
         path = f"{where}.{name}" if where else name
         if name != key and isinstance(key, str):
             notes.add(f"{path}: the key {key!r} is stored as {name!r}")
@@ -121,6 +136,13 @@ def _from_object(value: Any, depth: int, notes: Notes, where: str) -> Any:
         return f"({type(value).__name__}, whose text raised {type(error).__name__})"
 
 
+def _time(value: datetime.datetime) -> datetime.datetime:
+    """Return a time without subclass, as it comes back from a journal."""
+    if type(value) is datetime.datetime:
+        return value
+    return datetime.datetime.combine(value.date(), value.timetz())
+
+
 def _long(value: int) -> str:
     try:
         return str(int(value))
@@ -137,6 +159,10 @@ def plain_key(key: Any) -> str:
     """Return a key that BSON and MongoDB's paths can hold."""
     text = _text(str(key)).replace(".", ",").replace("\0", "")
     return "@" + text[1:] if text.startswith("$") else text
+
+
+# Keys are the same ones in each run.
+_known_key = functools.lru_cache(maxsize=4096)(plain_key)
 
 
 def is_finite_number(value: Any) -> bool:

@@ -12,7 +12,7 @@ import importlib.metadata
 import json
 import platform
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from typing import Any
 
@@ -50,6 +50,11 @@ def environment_document() -> tuple[str, dict[str, Any]]:
     return _id_of(found), found
 
 
+def environment_id() -> str:
+    """Return the id of `environment_document`, without making that."""
+    return _id_of_environment(id(_environment()))
+
+
 def host_document(host_info: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """Describe the machine, as far as it is the same for all runs on it.
 
@@ -64,8 +69,8 @@ def host_document(host_info: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         Id, made of the content, and the document without it.
     """
     node = {name: host_info[name] for name in _OF_THE_NODE if host_info.get(name) is not None}
-    found = {"kind": "node", **_public(storable(node))}
-    return _id_of(found), found
+    found = {"kind": "node", **_remembered(node)}
+    return _id_in_memory(found), found
 
 
 def short_host(host_info: Mapping[str, Any], node_id: str) -> dict[str, Any]:
@@ -85,10 +90,12 @@ def short_host(host_info: Mapping[str, Any], node_id: str) -> dict[str, Any]:
         the environment, what the experiment itself finds out about its host.
     """
     found = {name: host_info.get(name) for name in _IN_SHORT}
-    for name, value in host_info.items():
-        if name not in _OF_THE_NODE and value not in (None, {}):
-            found[str(name)] = value
-    return {**_public(storable(found)), "node": node_id}
+    own = {
+        str(name): value
+        for name, value in host_info.items()
+        if name not in _OF_THE_NODE and value not in (None, {})
+    }
+    return {**_remembered(found), **_public(storable(own)), "node": node_id}
 
 
 @functools.cache
@@ -116,6 +123,35 @@ def _environment() -> dict[str, Any]:
         },
         "distributions": sorted(installed, key=lambda name: (name.lower(), name)),
     }
+
+
+@functools.lru_cache(maxsize=8)
+def _id_of_environment(identity: int) -> str:
+    """Make the id once; the argument is that of the object, which is kept as long."""
+    return _id_of(_environment())
+
+
+# What was made of descriptions of nodes, of which a process sees one.
+_made: dict[str, Any] = {}
+_MOST_MADE = 64
+
+
+def _remember(key: str, make: Callable[[], Any]) -> Any:
+    if key not in _made:
+        if len(_made) >= _MOST_MADE:
+            _made.clear()
+        _made[key] = make()
+    return _made[key]
+
+
+def _remembered(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return storable data without secrets, made once for what is written the same way."""
+    made: dict[str, Any] = _remember(f"public {found!r}", lambda: _public(storable(found)))
+    return made
+
+
+def _id_in_memory(document: Mapping[str, Any]) -> str:
+    return str(_remember(f"id {document!r}", lambda: _id_of(document)))
 
 
 def _version(name: str) -> str | None:

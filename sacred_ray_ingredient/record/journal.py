@@ -7,11 +7,10 @@ which is how others tell whether more is to come.
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import datetime
 import fcntl
-import json
+import functools
 import os
 import shutil
 import threading
@@ -21,13 +20,23 @@ from pathlib import Path
 from typing import Any
 
 from sacred_ray_ingredient.record.kept_files import KeptFiles, folder_of
+from sacred_ray_ingredient.record.lines import (
+    BLOCK_BYTES,
+    Event,
+    decode_lines,
+    encode,
+    encode_scalar,
+    read_block,
+    read_bytes,
+)
 
 SUFFIX = ".jsonl"
+_NEW = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_APPEND
 # Events that wait in the memory of the process for room on the disk; the oldest stay.
 _MOST_WAITING_BYTES = 256 * 2**20
-_DATE, _BYTES = "$date", "$bytes"
-
-Event = tuple[str, Any]
+# Bytes of events that are handed on from memory, and how many are worth to be handed on at once.
+_MOST_FRESH_BYTES = 4 * 2**20
+_MANY_FRESH_BYTES = 2 * 2**20
 
 
 class Journal:
@@ -55,11 +64,15 @@ class Journal:
         self._dropped = 0
         self._size = 0
         self._is_closed = False
+        # The last events, so that they need not be read from the file; from a position on.
+        self._fresh: list[Event] = []
+        self._fresh_from = 0
+        self._fresh_bytes = 0
         self.files = KeptFiles(path)
         self._file = self._open()
         _open_journals.add(self)
 
-    @property
+    @functools.cached_property
     def record_id(self) -> str:
         """What tells this run's document from all others."""
         return record_id(self.path)
@@ -78,12 +91,28 @@ class Journal:
         """
         line = encode(kind, content)
         with self._lock:
-            self._write_waiting()
-            self._take(line, is_needed=kind == "end")
-            self._write_waiting()
-            due = self._fsync_s is not None and not self._waiting
-            if due and time.monotonic() - self._last_fsync >= (self._fsync_s or 0):
-                self._fsync()
+            self._put(line, (kind, content))
+
+    def append_scalar(self, name: str, step: Any, value: Any, at: datetime.datetime) -> bool:
+        """Write one value of a metric, as `append` does, in less time.
+
+        Parameters
+        ----------
+        name, step, value
+            Plain data.
+        at
+            When it was.
+
+        Returns
+        -------
+        bool
+            Whether there is much that nobody has read yet.
+        """
+        line = encode_scalar(name, step, value, at)
+        with self._lock:
+            before = self._fresh_bytes
+            self._put(line, ("scalar", [name, step, value, at]))
+            return before < _MANY_FRESH_BYTES <= self._fresh_bytes
 
     def read(self, position: int) -> tuple[list[Event], int]:
         """Read events, those that wait for the disk included.
@@ -102,8 +131,17 @@ class Journal:
         """
         with self._lock:
             size = self._size
+            if position == self._fresh_from:
+                events = self._fresh
+                self._forget_fresh(size + len(self._waiting))
+                return events, self._fresh_from
+            is_long = size - position > BLOCK_BYTES
             waiting = bytes(self._waiting[max(position - size, 0) :])
+            if not is_long:
+                self._forget_fresh(size + len(self._waiting))
         # Without the lock, for which the experiment would wait: what is there never changes.
+        if is_long:
+            return read_block(self.path, position, size)
         in_file = read_bytes(self.path, position, size) if size > position else b""
         content = in_file + waiting
         return decode_lines(content)[0], position + len(content)
@@ -125,12 +163,48 @@ class Journal:
         """Delete it and what it kept: the database has all of it."""
         with self._lock:
             self._let_go()
-        delete(self.path)
+        delete(self.path, has_files=self.files.were_used)
 
     def forget_in_child(self) -> None:
         """Give the lock up in a process that was forked: it is the parent's run."""
         self._lock = threading.Lock()
         self._let_go()
+
+    def _put(self, line: bytes, event: Event) -> None:
+        """Write a line, and keep what is in it for the next reader."""
+        if self._file is None or self._waiting or self._dropped:
+            self._put_slowly(line, event)
+        else:
+            try:
+                written = os.write(self._file, line)
+            except OSError:
+                written = 0
+            self._size += written
+            if written < len(line):
+                self._waiting += line[written:]
+            self._keep_fresh(event, len(line))
+        if self._fsync_s is None or self._waiting:
+            return
+        if time.monotonic() - self._last_fsync >= self._fsync_s:
+            self._fsync()
+
+    def _put_slowly(self, line: bytes, event: Event) -> None:
+        self._write_waiting()
+        self._take(line, is_needed=event[0] == "end")
+        self._write_waiting()
+        # What waits may be less than was given, or more: it is read as it stands.
+        self._forget_fresh(self._size + len(self._waiting))
+
+    def _keep_fresh(self, event: Event, size: int) -> None:
+        self._fresh_bytes += size
+        if self._fresh_bytes > _MOST_FRESH_BYTES:
+            self._forget_fresh(self._size + len(self._waiting))
+        else:
+            self._fresh.append(event)
+
+    def _forget_fresh(self, position: int) -> None:
+        """Begin anew with the events that are in memory, at a position."""
+        self._fresh, self._fresh_from, self._fresh_bytes = [], position, 0
 
     def _let_go(self) -> None:
         self._is_closed = True
@@ -152,9 +226,11 @@ class Journal:
 
     def _open(self) -> int | None:
         try:
-            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_APPEND
-            file = os.open(self.path, flags, 0o600)
+            try:
+                file = os.open(self.path, _NEW, 0o600)
+            except FileNotFoundError:  # the first one
+                self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                file = os.open(self.path, _NEW, 0o600)
         except FileExistsError:
             raise
         except OSError:  # a full or read-only disk: what happens waits in memory
@@ -177,9 +253,15 @@ class Journal:
 
     def _fsync(self) -> None:
         self._last_fsync = time.monotonic()
-        if self._file is not None:
-            with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):
+            if self._file is not None:
                 os.fsync(self._file)
+            elif self._is_closed:
+                file = os.open(self.path, os.O_RDONLY)
+                try:
+                    os.fsync(file)
+                finally:
+                    os.close(file)
 
 
 # The lock of a journal is that of the open file, which a forked process inherits and would keep
@@ -221,9 +303,10 @@ class DeadJournal:
 
     def read(self, position: int) -> tuple[list[Event], int]:
         """Read events; see `Journal.read`."""
-        content = read_bytes(self.path, position)
-        events, used = decode_lines(content)
-        return events, position + used
+        return read_block(self.path, position)
+
+    def sync(self) -> None:
+        """Do nothing: what is appended is forced to the disk."""
 
     def delete(self) -> None:
         """Delete it and what it kept: the database has all of it."""
@@ -235,9 +318,10 @@ def record_id(path: Path) -> str:
     return path.name.removesuffix(SUFFIX).rpartition("-")[2]
 
 
-def delete(path: Path) -> None:
+def delete(path: Path, has_files: bool = True) -> None:
     """Delete a journal and what it kept, and its folder where that is empty then."""
-    shutil.rmtree(folder_of(path), ignore_errors=True)
+    if has_files:
+        shutil.rmtree(folder_of(path), ignore_errors=True)
     path.unlink(missing_ok=True)
     with contextlib.suppress(OSError):
         path.parent.rmdir()
@@ -267,59 +351,3 @@ def is_alive(path: Path) -> bool:
 def journals_in(folder: Path) -> list[Path]:
     """Return all journals below a folder, in the order of their names."""
     return sorted(folder.rglob(f"*{SUFFIX}"))
-
-
-def encode(kind: str, content: Any) -> bytes:
-    """Write an event as a line."""
-    text = json.dumps([kind, content], default=_encode_special, separators=(",", ":"))
-    return text.encode() + b"\n"
-
-
-def decode_lines(content: bytes) -> tuple[list[Event], int]:
-    """Read the complete lines of a journal.
-
-    Parameters
-    ----------
-    content
-        From the beginning of a line on.
-
-    Returns
-    -------
-    events : list of tuple
-        A line that is no event, as a process leaves it that dies within one, is left out.
-    used : int
-        Length of the complete lines in bytes.
-    """
-    used = content.rfind(b"\n") + 1
-    events: list[Event] = []
-    for line in content[:used].split(b"\n")[:-1]:
-        try:
-            kind, event = json.loads(line, object_hook=_decode_special)
-        except (ValueError, TypeError, RecursionError):
-            continue
-        events.append((kind, event))
-    return events, used
-
-
-def _encode_special(value: Any) -> Any:
-    if isinstance(value, datetime.datetime):
-        return {_DATE: value.isoformat()}
-    if isinstance(value, bytes):
-        return {_BYTES: base64.b64encode(value).decode()}
-    raise TypeError(f"{type(value).__name__} cannot be in a journal")
-
-
-def _decode_special(value: dict[str, Any]) -> Any:
-    # Keys of data never begin with a dollar: `storable` replaces it.
-    if _DATE in value:
-        return datetime.datetime.fromisoformat(value[_DATE])
-    if _BYTES in value:
-        return base64.b64decode(value[_BYTES])
-    return value
-
-
-def read_bytes(path: Path, position: int, end: int | None = None) -> bytes:
-    """Read a part of a file."""
-    with path.open("rb") as file:
-        file.seek(position)
-        return file.read() if end is None else file.read(max(end - position, 0))

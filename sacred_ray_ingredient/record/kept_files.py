@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import os
 import re
@@ -25,8 +26,17 @@ class KeptFiles:
     """
 
     def __init__(self, journal: Path) -> None:
-        self._folder = folder_of(journal)
+        self._journal = journal
         self._in_memory: dict[str, bytes] = {}
+
+    @functools.cached_property
+    def _folder(self) -> Path:
+        return folder_of(self._journal)
+
+    @property
+    def were_used(self) -> bool:
+        """Whether something was kept or looked for, so that there may be a folder."""
+        return "_folder" in self.__dict__
 
     def keep_bytes(self, content: bytes) -> str:
         """Keep content; return its digest."""

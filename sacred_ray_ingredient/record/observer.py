@@ -2,13 +2,14 @@
 
 The documents are in Sacred's own format, so that Omniboard and every reader of Sacred runs can
 read them. The experiment never waits for the database, but for a bounded time at its start, to
-learn its run id, and at its end.
+learn its run id, and at its end; trials not even then.
 """
 
 from __future__ import annotations
 
 import contextlib
 import datetime
+import functools
 import mimetypes
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,9 +25,11 @@ from sacred_ray_ingredient.record.documents import (
     show_value,
     storable,
 )
-from sacred_ray_ingredient.record.journal import Journal, encode
+from sacred_ray_ingredient.record.journal import Journal
+from sacred_ray_ingredient.record.lines import encode
+from sacred_ray_ingredient.record.output import news_of_output, take_rest_of_output
 from sacred_ray_ingredient.record.patience import Patience
-from sacred_ray_ingredient.record.run_state import object_id
+from sacred_ray_ingredient.record.run_state import RESERVED_ID, object_id
 from sacred_ray_ingredient.record.shipment import Shipment
 from sacred_ray_ingredient.record.shipper import Shipper
 from sacred_ray_ingredient.record.surroundings import Surroundings
@@ -34,9 +37,10 @@ from sacred_ray_ingredient.record.surroundings import Surroundings
 # What is printed reaches the journal after so many seconds at the latest.
 _BEAT_S = 2.0
 _ROOM_FOR_METADATA = 2**18
+_INT64 = 2**63
 # While the database is away, so many journals that have ended are kept open; others are closed,
 # and may be brought there by another process.
-_MOST_OPEN = 100
+_MOST_OPEN = 300
 
 
 class RunObserver(SacredObserver):
@@ -79,6 +83,7 @@ class RunObserver(SacredObserver):
         self._tags = list(tags)
         self._shared = surroundings or Surroundings()
         self._patience = patience or Patience()
+        self._reserved_id = self._patience.known_id
         self._tags_at_end: list[str] = []
         self._has_started = False
         self._has_ended = False
@@ -91,8 +96,9 @@ class RunObserver(SacredObserver):
 
     @property
     def run_id(self) -> int | None:
-        """Id of the run in the database; None as long as it is not there."""
-        return self._shipment.run_id
+        """Id of the run; None as long as neither it was reserved nor the database has it."""
+        known = self._shipment.run_id
+        return self._reserved_id if known is None else known
 
     @property
     def record_id(self) -> str:
@@ -119,8 +125,8 @@ class RunObserver(SacredObserver):
             self._has_started = True
         if self._run.beat_interval > 0:
             self._run.beat_interval = min(self._run.beat_interval, _BEAT_S)
-        self._shipper.add(self._shipment)
-        if not self._shipper.is_failing:
+        self._shipper.add(self._shipment, rests=self._rests)
+        if not self._rests and not self._shipper.is_failing:
             self._shipper.wait(self._shipment, self._has_id, self._patience.start_s)
         return self.run_id
 
@@ -151,10 +157,18 @@ class RunObserver(SacredObserver):
         time
             When it was, UTC.
         """
-        number = as_metric_value(value)
-        kept = show_value(value) if number is None else number
-        kept_step = as_metric_value(step)
-        self._append("scalar", [storable(str(name)), kept_step, kept, time])
+        if type(value) is not float:  # most are, and need nothing of this
+            number = as_metric_value(value)
+            value = show_value(value) if number is None else number
+        if type(step) is not int or not -_INT64 <= step < _INT64:
+            step = as_metric_value(step)
+        is_much = False
+        name = _text_of_name(str(name))
+        with self._lock:
+            if self._has_started and not self._has_ended:
+                is_much = self._journal.append_scalar(name, step, value, time)
+        if is_much:
+            self._shipper.hurry(self._shipment)
 
     def log_metrics(self, metrics_by_name: Mapping[str, Any], info: Mapping[str, Any]) -> None:
         """Do nothing: each value was written when it was logged."""
@@ -167,18 +181,30 @@ class RunObserver(SacredObserver):
         result: Any,
     ) -> None:
         """Write what is new of the output, the info and the result."""
+        self._beat(info, captured_out, beat_time, result, also_empty=True)
+
+    def _beat(
+        self,
+        info: Mapping[str, Any],
+        output: str,
+        time: datetime.datetime,
+        result: Any,
+        also_empty: bool = False,
+    ) -> None:
         notes = Notes()
         with self._noting("a heartbeat"), self._lock:
-            content: dict[str, Any] = {"time": beat_time}
-            content |= self._new_output(captured_out)
+            content: dict[str, Any] = {}
+            if output != self._output:
+                content["out"] = news_of_output(self._output, output)
+                self._output = output
             for name, value in (("info", info), ("result", result)):
                 kept = storable(value, notes=notes, where=name)
                 text = encode(name, kept)
                 if text != getattr(self, f"_{name}_text"):
                     setattr(self, f"_{name}_text", text)
                     content[name] = kept
-            content["notes"] = notes.as_list()
-            self._append("beat", content)
+            if content or notes.sentences or also_empty:
+                self._append("beat", {"time": time, **content, "notes": notes.as_list()})
 
     def completed_event(self, stop_time: datetime.datetime, result: Any) -> None:
         """Write the end of a run that returned."""
@@ -297,7 +323,8 @@ class RunObserver(SacredObserver):
         """Do nothing: the end of the run has waited."""
 
     def _begin(self, *given: Any) -> dict[str, Any]:
-        return {**self._shared.first_document(self._journal, *given), "tags": self._tags}
+        first = {**self._shared.first_document(self._journal, *given), "tags": self._tags}
+        return first if self._reserved_id is None else {**first, RESERVED_ID: self._reserved_id}
 
     def _append(self, kind: str, content: Any) -> None:
         with self._lock:
@@ -314,6 +341,10 @@ class RunObserver(SacredObserver):
         except Exception as error:
             self._append("note", storable(f"{what} cannot be recorded ({show_value(error)})"))
 
+    @property
+    def _rests(self) -> bool:
+        return self._reserved_id is not None
+
     def _has_id(self) -> bool:
         return self.run_id is not None
 
@@ -326,41 +357,20 @@ class RunObserver(SacredObserver):
             if self._has_ended or not self._has_started:
                 return
             with self._noting("the last output"):
-                self._take_rest_of_output()
-            self.heartbeat_event(self._run.info, self._run.captured_out, time, self._run.result)
+                take_rest_of_output(self._run)
+            self._beat(self._run.info, self._run.captured_out, time, self._run.result)
             if "result" in content:
                 content["result"] = storable(content["result"], notes=notes, where="result")
             end = {"status": status, "time": time, "notes": notes.as_list(), **content}
             self._journal.append("end", end)
             self._has_ended = True
-        self._journal.sync()
-        if self._patience.also_while_away or not self._shipper.is_failing:
+        if self._patience.waits_at_end:
+            self._journal.sync()
             self._shipper.wait(self._shipment, self._is_there, self._patience.end_s)
+        else:
+            self._shipper.finish(self._shipment, rests=self._rests)
         if self._shipper.waiting > _MOST_OPEN:  # each open one is a file of the process
             self._journal.close()
-
-    def _new_output(self, captured_out: str) -> dict[str, Any]:
-        """Return where the output differs from what the journal has, and how it goes on there."""
-        before = self._output
-        if captured_out == before:
-            return {}
-        # A filter may have rewritten the last lines.
-        start = len(before) if captured_out.startswith(before) else 0
-        self._output = captured_out
-        return {"out": [start, storable(captured_out[start:])]}
-
-    def _take_rest_of_output(self) -> None:
-        """Add what was printed after the last heartbeat, which Sacred leaves in its buffer."""
-        output = self._run._output_file
-        if output is None or output.final is None:
-            return
-        rest = output.get()
-        if isinstance(rest, bytes):
-            rest = rest.decode("utf-8", "replace")
-        text = self._run.captured_out + rest
-        if self._run.captured_out_filter is not None:
-            text = self._run.captured_out_filter(text)
-        self._run.captured_out = text
 
     def __eq__(self, other: object) -> bool:
         """Tell observers apart by identity: Sacred drops a failed one by comparing."""
@@ -369,6 +379,11 @@ class RunObserver(SacredObserver):
     def __hash__(self) -> int:
         """Hash by identity."""
         return id(self)
+
+
+@functools.lru_cache(maxsize=1024)
+def _text_of_name(name: str) -> str:
+    return str(storable(name))
 
 
 def observer_of(run: Run) -> RunObserver | None:

@@ -15,10 +15,13 @@ class Patience:
         The longest time at its end, in seconds.
     start_s
         The longest time at its start, for the run id.
-    also_while_away
-        Whether its end waits also while the database is known to be away.
+    waits_at_end
+        Whether its end waits; of a run that does not, the thread brings the rest.
+    known_id
+        Run id that was reserved for it, so that its start need not wait.
     """
 
     end_s: float = 5.0
     start_s: float = 0.5
-    also_while_away: bool = True
+    waits_at_end: bool = True
+    known_id: int | None = None

@@ -12,11 +12,12 @@ from sacred_ray_ingredient.nested import merge, unflatten
 from sacred_ray_ingredient.record.documents import (
     Notes,
     as_metric_value,
+    bson_size,
     fitting,
     is_finite_number,
     plain_key,
 )
-from sacred_ray_ingredient.record.journal import Event
+from sacred_ray_ingredient.record.lines import Event
 
 # The collection of installed packages and of nodes, which many runs refer to.
 ENVIRONMENTS = "environments"
@@ -28,13 +29,17 @@ _ROOM = {
     "info": 3 * 2**20,
     "meta": 2**20,
     "result": 2**20,
+    "artifacts": 2**19,
+    "resources": 2**19,
 }
+_LEAST_ROOM = min(_ROOM.values())
 _ROOM_FOR_OUTPUT = 3 * 2**20
-_ROOM_FOR_FILES = 2**19
 _ROOM_FOR_METRIC_NAMES = 2**20
 _ROOM_FOR_TRACE = 2**19
 # Entries of ``meta``.
 _IDENTITY = ("record", "sweep")
+# Entry of the event that starts a run.
+RESERVED_ID = "reserved_id"
 # A metric with more points goes on in another document: about 50 bytes are needed for each.
 POINTS_PER_DOCUMENT = 200_000
 
@@ -105,6 +110,8 @@ class RunState:
         The last value of each metric.
     amendments : list of dict
         What became of other runs, which could not say it themselves.
+    reserved : int or None
+        Id that was reserved for the run.
     """
 
     def __init__(self) -> None:
@@ -115,6 +122,7 @@ class RunState:
         self.last: dict[str, int | float] = {}
         self.documents: list[dict[str, Any]] = []
         self.amendments: list[dict[str, Any]] = []
+        self.reserved: int | None = None
         self.tags: list[str] = []
         self.events = 0
         self.last_time: Any = None
@@ -151,13 +159,14 @@ class RunState:
         fields["info"] = self._info
         if self._settings:
             fields = merge(fields, unflatten(self._settings))
-        for name, room in _ROOM.items():
-            if name in fields:
-                fields[name] = fitting(fields[name], room, notes, name)
         fields["captured_out"] = _cut_output(self._output, notes)
-        room = _ROOM_FOR_FILES
-        fields["artifacts"] = fitting(list(self._artifacts), room, notes, "artifacts")
-        fields["resources"] = fitting(list(self._resources), room, notes, "resources")
+        fields["artifacts"] = list(self._artifacts)
+        fields["resources"] = list(self._resources)
+        # Of what is small as a whole, no part is too large.
+        if bson_size([fields.get(name) for name in _ROOM]) > _LEAST_ROOM:
+            for name, room in _ROOM.items():
+                if name in fields:
+                    fields[name] = fitting(fields[name], room, notes, name)
         fields["info"] = self._complete_info(fields["info"], notes)
         return fields
 
@@ -191,6 +200,7 @@ class RunState:
 
     def _on_start(self, content: dict[str, Any]) -> None:
         self.tags += content.pop("tags", [])
+        self.reserved = _whole_id(content.pop(RESERVED_ID, None))
         self._notes_from(content)
         experiment = dict(content["experiment"])
         experiment["sources"] = [[name, as_object_id(file)] for name, file in experiment["sources"]]
@@ -296,6 +306,12 @@ class RunState:
     def _notes_from(self, content: dict[str, Any]) -> None:
         for sentence in content.pop("notes", []):
             self._notes.add(sentence)
+
+
+def _whole_id(value: Any) -> int | None:
+    """Return a reserved id; a journal may come from elsewhere, and say anything."""
+    is_id = isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**63
+    return value if is_id else None
 
 
 def _is_too_long(output: str) -> bool:

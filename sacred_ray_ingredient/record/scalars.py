@@ -22,10 +22,15 @@ def hook_scalars(run: Run, observer: RunObserver) -> None:
     """
     logger = run._metrics
     log_scalar_metric = logger.log_scalar_metric
+    steps = logger._metric_step_counter
+    only_this = [observer]
 
     def log_and_record(metric_name: str, value: Any, step: Any = None) -> None:
-        log_scalar_metric(metric_name, value, step)
-        taken = logger._metric_step_counter[metric_name]
-        observer.log_scalar(metric_name, value, taken, utc_now())
+        is_plain = type(value) is float and (step is None or type(step) is int)
+        if is_plain and run.observers == only_this:  # nobody else is given what Sacred collects
+            steps[metric_name] = steps.get(metric_name, -1) + 1 if step is None else step
+        else:
+            log_scalar_metric(metric_name, value, step)
+        observer.log_scalar(metric_name, value, steps[metric_name], utc_now())
 
     logger.log_scalar_metric = log_and_record

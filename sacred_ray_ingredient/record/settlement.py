@@ -20,6 +20,7 @@ from sacred_ray_ingredient.record.reconcile import (
     recorded_statuses,
     telling_of_outages,
 )
+from sacred_ray_ingredient.record.run_state import RunState
 from sacred_ray_ingredient.record.shipment import Shipment
 from sacred_ray_ingredient.record.sync import DRIVER, OUTER, discard_unbegun, write_end
 from sacred_ray_ingredient.record.target import RecordTarget, shipper_for
@@ -84,6 +85,21 @@ class SweepRecord:
             yield
         finally:
             marker.delete()
+
+    def has_begun(self, outcome: TrialOutcome) -> bool:
+        """Tell whether an attempt has a document, or a journal that will become one.
+
+        Parameters
+        ----------
+        outcome
+            Of an attempt whose worker is gone.
+        """
+        if any(path in self._adopted or _is_begun(path) for path in self._journals_of(outcome)):
+            return True
+        with telling_of_outages(self._say):
+            recorded = recorded_statuses(self._target.runs(), self._sweep_id, outcome.index)
+            return (outcome.index, outcome.attempt) in recorded
+        return False
 
     def died(self, outcome: TrialOutcome) -> None:
         """Close the document of an attempt that could not do it, or take over what it says.
@@ -167,12 +183,16 @@ class SweepRecord:
 
     def _journal_of(self, outcome: TrialOutcome, reason: str) -> Shipment | None:
         """Find the last journal of an attempt, unless all of it was brought home before."""
-        pattern = f"trial{outcome.index}-{outcome.attempt}-*{SUFFIX}"
-        paths = sorted(self._target.folder().glob(pattern), key=_segment)
         adopted = [
-            self._adopt(path, lambda about: _ending(outcome.status, reason)) for path in paths
+            self._adopt(path, lambda about: _ending(outcome.status, reason))
+            for path in self._journals_of(outcome)
         ]
         return next((shipment for shipment in reversed(adopted) if shipment is not None), None)
+
+    def _journals_of(self, outcome: TrialOutcome) -> list[Path]:
+        """Return the journals of an attempt on this machine, by segment."""
+        pattern = f"trial{outcome.index}-{outcome.attempt}-*{SUFFIX}"
+        return sorted(self._target.folder().glob(pattern), key=_segment)
 
     def _died_without_journal(self, outcome: TrialOutcome, reason: str) -> None:
         self._amend(DIED, outcome, reason)
@@ -297,6 +317,14 @@ def _ending_known(
         return _ending("INTERRUPTED", why or _ENDED_WITH_SWEEP)
     reason = outcome.error or outcome.stop_reason or "Its worker could not write its end."
     return _ending(outcome.status, reason)
+
+
+def _is_begun(path: Path) -> bool:
+    """Tell whether a journal has the beginning of its run."""
+    state = RunState()
+    with contextlib.suppress(FileNotFoundError):
+        state.apply(DeadJournal(path).read(0)[0])
+    return state.started is not None
 
 
 def _segment(path: Path) -> int:

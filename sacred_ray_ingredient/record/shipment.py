@@ -7,8 +7,9 @@ from typing import Any, Protocol
 
 from sacred_ray_ingredient.record.amendments import as_update
 from sacred_ray_ingredient.record.files import missing_files, store_file
-from sacred_ray_ingredient.record.journal import Event
 from sacred_ray_ingredient.record.kept_files import KeptFiles
+from sacred_ray_ingredient.record.lines import Event
+from sacred_ray_ingredient.record.run_ids import next_free
 from sacred_ray_ingredient.record.run_state import (
     RunState,
     Series,
@@ -16,11 +17,12 @@ from sacred_ray_ingredient.record.run_state import (
     metric_id,
     object_id,
 )
+from sacred_ray_ingredient.record.writes import POINTS_PER_REQUEST, changes_of, points_write
 
 # So many runs that begin at the same time may take the id that this one would have had.
 _MOST_RACES = 1000
-# The largest array that one request appends.
-_POINTS_PER_REQUEST = 50_000
+# Journals of more bytes go to the database by themselves.
+_MOST_BYTES_TOGETHER = 2**18
 
 
 class EventSource(Protocol):
@@ -36,6 +38,9 @@ class EventSource(Protocol):
     @property
     def files(self) -> KeptFiles:
         """What is to be stored with the run."""
+
+    def sync(self) -> None:
+        """Make sure that it survives the death of the machine."""
 
     def delete(self) -> None:
         """Delete it, once the database has all of it."""
@@ -85,6 +90,7 @@ class Shipment:
         self._written: dict[str, Any] = {}
         self._tags_written = 0
         self._is_gone = False
+        self._is_taken = False
         self._is_written = False
 
     @property
@@ -94,14 +100,18 @@ class Shipment:
 
     def read(self) -> None:
         """Read what the journal has got since the last time."""
-        try:
-            events, self._position = self.source.read(self._position)
-        except FileNotFoundError:  # somebody else has brought all of it, and deleted it
-            self._is_gone = True
-            return
-        if events:
-            self._is_written = False
-            self.state.apply(events)
+        before = None
+        while before != self._position:
+            before = self._position
+            try:
+                events, self._position = self.source.read(before)
+            except FileNotFoundError:  # somebody else has brought all of it, and deleted it
+                self._is_gone = True
+                return
+            if events:
+                self._is_written = False
+                self.state.apply(events)
+        self._note_other_id(self.run_id)
 
     def advance(self) -> bool:
         """Read the journal and write what the database does not have.
@@ -128,12 +138,45 @@ class Shipment:
             self._update()
             self._amend_others()
         except Exception:
-            # Whether the last request was carried out is not known now.
-            self._may_be_there = True
-            self._known = False
+            self.doubt()
             raise
+        return self.confirm()
+
+    def doubt(self) -> None:
+        """Take note that the last request may have been carried out, or not."""
+        self._may_be_there = True
+        self._known = False
+
+    def confirm(self) -> bool:
+        """Take note that the database has all that was read; return whether that is all."""
         self._is_written = True
         return self.is_complete
+
+    @property
+    def size(self) -> int:
+        """How many bytes of the journal were read."""
+        return self._position
+
+    @property
+    def place(self) -> tuple[Any, str]:
+        """The database, and the name of the collection of runs in it."""
+        return self._open(), self._collection
+
+    @property
+    def is_ordinary(self) -> bool:
+        """Whether all that it has to write are its document and metrics, under an id it knows."""
+        state = self.state
+        if state.started is None or self._is_gone or not self._known:
+            return False
+        if self.run_id is None and (self._may_be_there or self._is_taken or not state.reserved):
+            return False
+        return (
+            self._position <= _MOST_BYTES_TOGETHER
+            and len(state.files) == self._files_done
+            and len(state.documents) == self._documents_done
+            and len(state.amendments) == self._amendments_done
+            and all(len(series.values) <= POINTS_PER_REQUEST for series in state.series.values())
+        )
 
     @property
     def _record_id(self) -> str:
@@ -204,23 +247,45 @@ class Shipment:
                 there = self._runs.find_one(query, {"_id": 1})
                 if there is not None:
                     self.run_id = there["_id"]
+                    self._note_other_id(self.run_id)
                     return
-            last = self._runs.find_one({"_id": {"$type": "number"}}, {"_id": 1}, sort=[("_id", -1)])
-            run_id = 1 if last is None else max(int(last["_id"]), 0) + 1
-            document = self.state.document()
-            tags = list(dict.fromkeys(self.state.tags))
+            reserved = self.state.reserved
+            if reserved is None or self._is_taken:
+                reserved = next_free(self._open(), self._collection)
+            document = self.first_document(reserved)
             self._may_be_there = True
             try:
-                self._runs.insert_one({"_id": run_id, **document, "omniboard": {"tags": tags}})
+                self._runs.insert_one(document)
             except DuplicateKeyError:  # another process was faster
+                self._is_taken = True
                 if others + 1 == _MOST_RACES:
                     raise
                 continue
-            self.run_id = run_id
-            self._may_be_there = False
-            self._written = document
-            self._tags_written = len(self.state.tags)
+            self.take_inserted(document)
             return
+
+    def first_document(self, run_id: int | None = None) -> dict[str, Any]:
+        """Return the document as it is inserted, under the id that was reserved or another one."""
+        run_id = self.state.reserved if run_id is None else run_id
+        self._note_other_id(run_id)
+        tags = list(dict.fromkeys(self.state.tags))
+        return {"_id": run_id, **self.state.document(), "omniboard": {"tags": tags}}
+
+    def take_inserted(self, document: Mapping[str, Any]) -> None:
+        """Take note that the document was inserted as it was made by `first_document`."""
+        self._may_be_there = False
+        self.run_id = document["_id"]
+        own = ("_id", "omniboard")
+        self._written = {name: value for name, value in document.items() if name not in own}
+        self._tags_written = len(self.state.tags)
+
+    def _note_other_id(self, run_id: int | None) -> None:
+        reserved = self.state.reserved
+        if reserved is not None and run_id is not None and run_id != reserved:
+            self.state.note(
+                f"the run id {reserved} was reserved for this run, but another run has it by now: "
+                "this one has the next that was free"
+            )
 
     def _append_metrics(self) -> None:
         waiting = {name: series for name, series in self.state.series.items() if series.values}
@@ -232,16 +297,30 @@ class Shipment:
             waiting = {name: series for name, series in waiting.items() if series.values}
             if not waiting:
                 return
-            writes = [self._append(series) for series in waiting.values()]
-            done = self._open()["metrics"].bulk_write([write for write, _ in writes], ordered=False)
+            writes = self.metric_writes()
+            done = self._open()["metrics"].bulk_write(
+                [write for write, *_ in writes], ordered=False
+            )
             if done.matched_count + done.upserted_count + done.inserted_count < len(writes):
                 self._known = False  # somebody else is bringing the same journal
                 continue
-            for (_, count), series in zip(
-                writes, [s for s in waiting.values() if s.values], strict=True
-            ):
-                series.drop_until(count)
-                self._counts[series.name] = count
+            self.take_appended(writes)
+
+    def metric_writes(self) -> list[tuple[Any, Series, int]]:
+        """Return writes that append all points, what they are of, and how many there are then."""
+        writes = []
+        for series in self.state.series.values():
+            if series.values:
+                there = self._counts.get(series.name, 0)
+                write, count = points_write(self._record_id, self.run_id, series, there)
+                writes.append((write, series, count))
+        return writes
+
+    def take_appended(self, writes: list[tuple[Any, Series, int]]) -> None:
+        """Take note that points were appended."""
+        for _, series, count in writes:
+            series.drop_until(count)
+            self._counts[series.name] = count
 
     def _count_points(self, waiting: Mapping[str, Series]) -> None:
         """Ask how many points the database has: they are the first ones of the journal."""
@@ -273,53 +352,28 @@ class Shipment:
         self._tags_written = 0
         raise _Lost
 
-    def _append(self, series: Series) -> tuple[Any, int]:
-        """Make the write that appends points, only where those before them are there."""
-        from pymongo import InsertOne, UpdateOne
-
-        metric = as_object_id(metric_id(self._record_id, series.name))
-        there = self._counts.get(series.name, 0)
-        end = _POINTS_PER_REQUEST
-        points = {
-            "steps": series.steps[:end],
-            "values": series.values[:end],
-            "timestamps": series.timestamps[:end],
-        }
-        count = series.shipped + len(points["values"])
-        if not there:
-            about = {"run_id": self.run_id, "name": series.name}
-            if series.part > 1:
-                about |= {"of": series.of, "part": series.part}
-            return InsertOne({"_id": metric, **about, **points}), count
-        pushes = {name: {"$each": values} for name, values in points.items()}
-        return UpdateOne({"_id": metric, "values": {"$size": there}}, {"$push": pushes}), count
-
     def _update(self) -> None:
-        document = self.state.document()
-        changes = {
-            name: value
-            for name, value in document.items()
-            if self._written.get(name, _MISSING) != value
-        }
-        new_tags = self.state.tags[self._tags_written :]
-        if not changes and not new_tags:
+        changes = self.changes()
+        if changes is None:
             return
-        if self.state.has_ended:
-            # All of it: somebody may have taken the run for dead, and closed its document.
-            changes = dict(document)
-        update: dict[str, Any] = {"$set": {**changes, "status": document["status"]}}
-        if self.state.has_ended and "fail_trace" not in document:
-            update["$unset"] = {"fail_trace": ""}
-        if new_tags:
-            update["$addToSet"] = {"omniboard.tags": {"$each": list(dict.fromkeys(new_tags))}}
-        if self.is_live:
-            # By the server's clock, which is the same for everybody who looks.
-            update["$currentDate"] = {"meta.record.seen": True}
-            _spread(update["$set"], "meta")
-        query = {"_id": self.run_id, "meta.record.journal": self._record_id}
+        query, update, document = changes
         if not self._runs.update_one(query, update).matched_count:
             self._is_gone = True  # the user has deleted the run
             return
+        self.take_updated(document)
+
+    def changes(self) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]] | None:
+        """Return how to find the document, its update, and what it is then; None for no change."""
+        document = self.state.document()
+        new_tags = self.state.tags[self._tags_written :]
+        ended = self.state.has_ended
+        update = changes_of(document, self._written, new_tags, ended, self.is_live)
+        if update is None:
+            return None
+        return {"_id": self.run_id, "meta.record.journal": self._record_id}, update, document
+
+    def take_updated(self, document: dict[str, Any]) -> None:
+        """Take note that the document was updated."""
         self._written = document
         self._tags_written = len(self.state.tags)
 
@@ -334,17 +388,5 @@ class Shipment:
             self._amendments_done += 1
 
 
-_MISSING = object()
-
-
 class _Lost(Exception):
     """Points that the database had confirmed are not there."""
-
-
-def _spread(changes: dict[str, Any], name: str) -> None:
-    """Set the entries below a field one by one, so that one of them can be set in another way."""
-    for key, value in (changes.pop(name, None) or {}).items():
-        if key == "record":
-            changes |= {f"{name}.{key}.{below}": item for below, item in value.items()}
-        else:
-            changes[f"{name}.{key}"] = value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 from collections.abc import Callable, Mapping
@@ -12,6 +13,7 @@ from typing import Any
 from sacred_ray_ingredient.record.documents import Notes, storable
 from sacred_ray_ingredient.record.environment import (
     environment_document,
+    environment_id,
     host_document,
     short_host,
 )
@@ -71,14 +73,13 @@ class Surroundings:
             Plain data for the journal; ``notes`` says what could not be stored as it was.
         """
         notes = Notes()
-        experiment = storable(ex_info)
-        experiment["sources"] = self.keep_sources(journal, ex_info, notes)
-        environment, packages = environment_document()
+        experiment = {**storable(ex_info), "sources": self.keep_sources(journal, ex_info, notes)}
+        environment = environment_id()
         node, host = host_document(host_info)
-        for identity, document in ((environment, packages), (node, host)):
-            if self._is_news(identity):
-                content = {"collection": ENVIRONMENTS, "id": identity, "content": document}
-                journal.append("document", content)
+        if self._is_news(environment):
+            _append_document(journal, environment, environment_document()[1])
+        if self._is_news(node):
+            _append_document(journal, node, host)
         meta = storable(meta_info, notes=notes, where="meta")
         record = {"journal": journal.record_id, "environment": environment}
         return {
@@ -123,8 +124,7 @@ class Surroundings:
         return kept
 
     def _keep_source(self, journal: Journal, path: str, content: bytes) -> str:
-        digest = hashlib.sha256(content).hexdigest()
-        file_id = object_id("source", path, digest)
+        digest, file_id = _ids_of_source(path, content)
         if self._is_news(file_id):
             journal.files.keep_bytes(content)
             about = {"id": file_id, "digest": digest, "filename": storable(path)}
@@ -137,3 +137,14 @@ class Surroundings:
             return False
         self.stored.add(identity)
         return True
+
+
+def _append_document(journal: Journal, identity: str, content: dict[str, Any]) -> None:
+    about = {"collection": ENVIRONMENTS, "id": identity, "content": content}
+    journal.append("document", about)
+
+
+@functools.lru_cache(maxsize=256)
+def _ids_of_source(path: str, content: bytes) -> tuple[str, str]:
+    digest = hashlib.sha256(content).hexdigest()
+    return digest, object_id("source", path, digest)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import os
 import stat
 import tempfile
@@ -74,6 +75,7 @@ class RecordTarget:
         name: str = "run",
         sources: Callable[[str], bytes | None] | None = None,
         is_patient: bool = True,
+        run_id: int | None = None,
     ) -> Any:
         """Let a run be recorded.
 
@@ -88,7 +90,10 @@ class RecordTarget:
         sources
             Gives the content of a source file as it was imported; None: as it is now.
         is_patient
-            Whether the end of the run waits also while the database is known to be away.
+            Whether the end of the run waits for the database.
+        run_id
+            Id from `reserve_ids`, so that its start does not wait either; None: the run gets the
+            next one that is free.
 
         Returns
         -------
@@ -106,7 +111,7 @@ class RecordTarget:
 
         path = self.folder() / f"{name}-{uuid.uuid4().hex}{SUFFIX}"
         journal = Journal(path, self.fsync_s)
-        journal.append("target", dataclasses.asdict(self.address))
+        journal.append("target", _as_dict(self.address))
         observer = RunObserver(
             run,
             journal,
@@ -116,11 +121,30 @@ class RecordTarget:
             surroundings=Surroundings(
                 self.about, sources or as_it_is, _given.setdefault(self.address, set(self.stored))
             ),
-            patience=Patience(self.wait_s, also_while_away=is_patient),
+            patience=Patience(self.wait_s, waits_at_end=is_patient, known_id=run_id),
         )
         run.observers.append(observer)
         hook_scalars(run, observer)
         return observer
+
+    def reserve_ids(self, count: int) -> range | None:
+        """Reserve run ids that follow each other, which no other run gets then.
+
+        Parameters
+        ----------
+        count
+            How many.
+
+        Returns
+        -------
+        range or None
+            The ids; None without a database, or where it does not answer within a few seconds.
+        """
+        if self.address is None:
+            return None
+        from sacred_ray_ingredient.record.run_ids import reserve_in_time
+
+        return reserve_in_time(self.database, self.address.collection, count)
 
     def folder(self) -> Path:
         """Return the folder of this sweep's journals on this node."""
@@ -145,6 +169,11 @@ class RecordTarget:
         if self.address is not None and not self.has_indexes:
             make_indexes(self.address)
         return self.database()
+
+
+@functools.lru_cache(maxsize=16)
+def _as_dict(address: MongoAddress) -> dict[str, Any]:
+    return dataclasses.asdict(address)
 
 
 # One client per database and process: each has threads and connections of its own.

@@ -144,7 +144,11 @@ def run_one(target, reports, request):
             resources={"CPU": 1.0},
             restored=named.get("restored"),
         )
-        run_trial(sweep, trial, context)
+        try:
+            run_trial(sweep, trial, context)
+        finally:  # a trial does not wait for the database
+            for shipper in target_module._shippers.values():
+                shipper.stop(30.0)
 
     return run_one
 

@@ -2,7 +2,9 @@
 
 import threading
 
-WRITES = frozenset({"insert_one", "update_one", "update_many", "bulk_write"})
+WRITES = frozenset(
+    {"insert_one", "insert_many", "find_one_and_update", "update_one", "update_many", "bulk_write"}
+)
 READS = frozenset({"find", "find_one", "aggregate", "count_documents"})
 
 

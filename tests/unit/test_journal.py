@@ -16,16 +16,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sacred_ray_ingredient.record import journal as journal_module
+from sacred_ray_ingredient.record import lines as lines_module
 from sacred_ray_ingredient.record.journal import (
     DeadJournal,
     Journal,
-    decode_lines,
-    encode,
     is_alive,
     journals_in,
     record_id,
 )
+from sacred_ray_ingredient.record.lines import decode_lines, encode, encode_scalar
 
+AT = datetime.datetime(2026, 1, 2, 3, 4, 5)
 PLAIN = st.recursive(
     st.none()
     | st.booleans()
@@ -489,3 +490,119 @@ def test_a_dead_journal_locks_nothing(journal, path):
     DeadJournal(path).append("end", {})
     with path.open() as file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+class TestMemory:
+    """What was just written need not be read from the file, and says the same."""
+
+    EVENTS = (
+        ("start", {"a": [1, 2.5, None, True, "x\U0001f600"], "at": AT, "b": b"1"}),
+        ("note", "one"),
+        ("end", {"status": "COMPLETED"}),
+    )
+
+    @pytest.fixture
+    def reads(self, monkeypatch):
+        """How often a file was read."""
+        reads = []
+        read = journal_module.read_bytes
+
+        def counting(*arguments):
+            reads.append(arguments)
+            return read(*arguments)
+
+        monkeypatch.setattr(journal_module, "read_bytes", counting)
+        return reads
+
+    def test_is_what_the_file_says(self, journal, reads):
+        for event in self.EVENTS:
+            journal.append(*event)
+        journal.append_scalar("loss", 3, 0.1, AT)
+        from_memory, position = journal.read(0)
+        assert reads == []
+        assert journal.read(position) == ([], position)
+        from_file, end = journal.read(0)
+        assert len(reads) == 1
+        assert (from_file, end) == (from_memory, position)
+        assert DeadJournal(journal.path).read(0) == (from_memory, position)
+
+    def test_goes_on_after_the_file_was_read(self, journal, reads):
+        journal.append("note", "one")
+        journal.read(0)
+        journal.append("note", "two")
+        events, position = journal.read(0)
+        assert [content for _, content in events] == ["one", "two"]
+        journal.append("note", "three")
+        assert journal.read(position)[0] == [("note", "three")]
+        assert len(reads) == 1
+
+    def test_is_bounded(self, journal, reads, monkeypatch):
+        monkeypatch.setattr(journal_module, "_MOST_FRESH_BYTES", 1000)
+        for number in range(100):
+            journal.append_scalar("loss", number, 0.1, AT)
+            assert len(journal._fresh) < 20
+        events, position = journal.read(0)
+        assert [content[1] for _, content in events] == list(range(100))
+        assert len(reads) == 1
+        journal.append("note", "one")
+        assert journal.read(position)[0] == [("note", "one")]
+
+    def test_says_once_when_there_is_much(self, journal, monkeypatch):
+        monkeypatch.setattr(journal_module, "_MANY_FRESH_BYTES", 500)
+        said = [journal.append_scalar("loss", number, 0.1, AT) for number in range(50)]
+        assert sum(said) == 1
+        journal.read(0)
+        said = [journal.append_scalar("loss", number, 0.1, AT) for number in range(50)]
+        assert sum(said) == 1
+
+    def test_is_the_same_where_a_line_is_written_in_two_parts(self, journal, monkeypatch):
+        write = os.write
+        journal.append("note", "one")
+
+        def half(file, line):
+            monkeypatch.undo()
+            return write(file, line[: len(line) // 2])
+
+        monkeypatch.setattr(os, "write", half)
+        journal.append("note", "two")
+        journal.append("note", "three")
+        notes = [content for _, content in journal.read(0)[0]]
+        assert notes == ["one", "two", "three"]
+        assert [content for _, content in DeadJournal(journal.path).read(0)[0]] == notes
+
+    def test_long_files_are_read_in_blocks(self, journal, monkeypatch):
+        for module in (journal_module, lines_module):
+            monkeypatch.setattr(module, "BLOCK_BYTES", 500)
+        monkeypatch.setattr(journal_module, "_MOST_FRESH_BYTES", 100)
+        for number in range(100):
+            journal.append("note", f"{number}" * (300 if number == 50 else 1))
+        for source in (journal, DeadJournal(journal.path)):
+            events, position = source.read(0)
+            assert len(events) < 50
+            while True:
+                more, after = source.read(position)
+                if after == position:
+                    break
+                events, position = events + more, after
+            assert [content[:2] for _, content in events] == [f"{n}" for n in range(100)]
+
+
+@given(
+    st.text(st.characters(codec="utf-8")),
+    st.none() | st.integers(-(2**63), 2**63 - 1) | st.floats() | st.booleans(),
+    st.integers(-(2**63), 2**63 - 1) | st.floats() | st.text(st.characters(codec="utf-8")),
+    st.datetimes(),
+)
+def test_a_scalar_is_the_same_line_as_any_event(name, step, value, at):
+    assert encode_scalar(name, step, value, at) == encode("scalar", [name, step, value, at])
+
+
+def test_a_closed_journal_is_forced_to_the_disk(journal, monkeypatch):
+    synced = []
+    journal.append("note", "one")
+    journal.close()
+    monkeypatch.setattr(
+        os, "fsync", lambda file: synced.append(os.readlink(f"/proc/self/fd/{file}"))
+    )
+    journal.sync()
+    assert synced == [str(journal.path)]

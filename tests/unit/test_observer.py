@@ -9,7 +9,10 @@ import uuid
 import numpy as np
 import pytest
 from pymongo.errors import ServerSelectionTimeoutError
+from sacred.observers.base import RunObserver as SacredObserver
 
+from sacred_ray_ingredient.record import journal as journal_module
+from sacred_ray_ingredient.record import observer as observer_module
 from sacred_ray_ingredient.record.amendments import DIED
 from sacred_ray_ingredient.record.documents import utc_now
 from sacred_ray_ingredient.record.files import read_file
@@ -429,7 +432,8 @@ class TestBadEvent:
 
     def test_that_no_one_has_foreseen(self, go_on_after, monkeypatch):
         def event(_run):
-            monkeypatch.setattr(RunObserver, "_new_output", lambda *given: 1 / 0)
+            monkeypatch.setattr(observer_module, "news_of_output", lambda *given: 1 / 0)
+            print("something")
             time.sleep(0.1)
             monkeypatch.undo()
 
@@ -510,7 +514,7 @@ class TestDatabaseThatIsAway:
         assert 0.5 <= seconds < 10
 
     def test_is_not_waited_for_where_nobody_wants_that(self, away):
-        patience = Patience(end_s=60.0, start_s=0.3, also_while_away=False)
+        patience = Patience(end_s=60.0, start_s=0.3, waits_at_end=False)
         _, _, seconds = away(lambda: None, patience)
         assert seconds < 30
 
@@ -582,3 +586,82 @@ def test_a_short_run_costs_four_requests_whatever_it_logs(
     assert written == scalars
     assert database.runs.find_one({"_id": 2})["status"] == "COMPLETED"
     assert 0 < len(requests) <= 4, requests
+
+
+class TestReservedId:
+    @pytest.fixture
+    def slow(self):
+        """A shipper that lets runs rest for longer than a test takes."""
+        shipper = Shipper(linger_s=1000.0)
+        yield shipper
+        shipper.stop()
+
+    @pytest.fixture
+    def begin(self, tmp_path, database, make_experiment, slow, double):
+        """Return a function that runs an experiment which is not waited for."""
+
+        def begin(main, run_id=7, before=None):
+            journal = Journal(tmp_path / f"run-{uuid.uuid4().hex}.jsonl")
+            run = make_experiment(main)._create_run(options={"--capture": "no"})
+            patience = Patience(end_s=30.0, start_s=30.0, waits_at_end=False, known_id=run_id)
+            to = double(database, before=before)
+            shipment = Shipment(journal, to, is_new=True)
+            observer = RunObserver(*(run, journal, shipment, slow), patience=patience)
+            run.observers.append(observer)
+            hook_scalars(run, observer)
+            run()
+            return run
+
+        return begin
+
+    def test_is_known_at_once(self, begin, database):
+        seen = []
+        run = begin(lambda _run: seen.append((_run._id, database.runs.count_documents({}))))
+        assert seen == [(7, 0)]
+        assert run.observers[0].run_id == 7
+
+    def test_the_end_does_not_wait(self, begin, database, slow):
+        begin(lambda: None)
+        assert database.runs.count_documents({}) == 0
+        slow.stop(30.0)
+        assert (the_run(database)["_id"], the_run(database)["status"]) == (7, "COMPLETED")
+
+    def test_the_end_is_not_forced_to_the_disk_by_the_run(self, begin, monkeypatch):
+        synced = []
+        monkeypatch.setattr(Journal, "sync", lambda self: synced.append(1))
+        begin(lambda: None)
+        assert synced == []
+
+    def test_that_another_run_has_is_not_its_own(self, begin, database, slow):
+        database.runs.insert_one({"_id": 7, "theirs": True})
+        run = begin(lambda: None)
+        slow.stop(30.0)
+        assert run.observers[0].run_id == 8
+        assert database.runs.find_one({"_id": 7}) == {"_id": 7, "theirs": True}
+
+
+def test_much_that_is_logged_is_brought_meanwhile(start, database, monkeypatch, shipper):
+    hurried = []
+    monkeypatch.setattr(journal_module, "_MANY_FRESH_BYTES", 1000)
+    monkeypatch.setattr(shipper, "hurry", hurried.append)
+
+    def main(_run):
+        for step in range(100):
+            _run.log_scalar("loss", step)
+        assert hurried
+
+    start(main)
+
+
+def test_other_observers_get_scalars_as_ever(start, make_experiment, database):
+    seen = []
+
+    class Other(SacredObserver):
+        def log_metrics(self, metrics_by_name, info):
+            seen.extend(metrics_by_name.get("loss", {}).get("values", []))
+
+    experiment = make_experiment(lambda _run: [_run.log_scalar("loss", n) for n in range(3)])
+    experiment.observers.append(Other())
+    start(experiment)
+    assert seen == [0, 1, 2]
+    assert metric(database, "loss")["values"] == [0, 1, 2]

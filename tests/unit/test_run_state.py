@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sacred_ray_ingredient.record import run_state
-from sacred_ray_ingredient.record.journal import decode_lines, encode
+from sacred_ray_ingredient.record.lines import decode_lines, encode
 from sacred_ray_ingredient.record.run_state import RunState, metric_id, object_id
 
 AT = datetime.datetime(2026, 1, 2, 3, 4, 5)

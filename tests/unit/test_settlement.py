@@ -506,3 +506,49 @@ def test_without_an_observer_the_database_is_told_all_the_same(target, database,
     record.died(outcome(0, "FAILED", error="x"))
     record.settle([])
     assert statuses(database) == {7: "FAILED"}
+
+
+class TestWhetherAnAttemptHasBegun:
+    @staticmethod
+    def attempt(index=4, number=0):
+        return TrialOutcome(index=index, attempt=number, status="RUNNING", parameters={}, seed=1)
+
+    def test_a_journal_with_a_beginning_tells(self, record, left_by):
+        left_by(4)
+        assert record.has_begun(self.attempt())
+        assert not record.has_begun(self.attempt(number=1))
+        assert not record.has_begun(self.attempt(index=5))
+        assert not record.has_begun(self.attempt(index=44))
+
+    def test_a_journal_without_a_beginning_does_not(self, record, target):
+        journal = Journal(target.folder() / "trial4-0-0-a.jsonl")
+        journal.append("target", dataclasses.asdict(target.address))
+        journal.close()
+        assert not record.has_begun(self.attempt())
+
+    def test_a_document_tells(self, record, database):
+        meta = {"sweep": {"sweep_id": "sweep-1", "trial_index": 4, "attempt": 1, "segment": 0}}
+        database.runs.insert_one({"_id": 9, "status": "RUNNING", "meta": meta})
+        assert record.has_begun(self.attempt(number=1))
+        assert not record.has_begun(self.attempt())
+        assert not record.has_begun(self.attempt(index=5, number=1))
+
+    def test_a_document_of_another_sweep_does_not(self, record, database):
+        meta = {"sweep": {"sweep_id": "sweep-2", "trial_index": 4, "attempt": 0, "segment": 0}}
+        database.runs.insert_one({"_id": 9, "status": "RUNNING", "meta": meta})
+        assert not record.has_begun(self.attempt())
+
+    def test_a_journal_that_was_adopted_still_tells(self, record, left_by):
+        left_by(4)
+        dead = self.attempt()
+        dead.status, dead.error = "FAILED", "the worker process died"
+        record.died(dead)
+        assert record.has_begun(self.attempt())
+
+    def test_a_database_that_is_away_is_no_beginning_and_told(self, record, lines, monkeypatch):
+        def away(*arguments):
+            raise ServerSelectionTimeoutError("away")
+
+        monkeypatch.setattr(settlement, "recorded_statuses", away)
+        assert not record.has_begun(self.attempt())
+        assert len(lines) == 1

@@ -15,8 +15,7 @@ from pymongo.errors import (
 )
 
 from sacred_ray_ingredient.mongo import ensure_indexes
-from sacred_ray_ingredient.record import run_state
-from sacred_ray_ingredient.record import shipment as shipment_module
+from sacred_ray_ingredient.record import run_state, writes
 from sacred_ray_ingredient.record.amendments import DIED
 from sacred_ray_ingredient.record.files import read_file
 from sacred_ray_ingredient.record.journal import DeadJournal, Journal
@@ -422,7 +421,7 @@ def test_a_shipment_opens_the_database_when_it_needs_it(journal, database):
 
 
 def test_long_metrics_go_in_several_requests(journal, database, double, monkeypatch):
-    monkeypatch.setattr(shipment_module, "_POINTS_PER_REQUEST", 10)
+    monkeypatch.setattr(writes, "POINTS_PER_REQUEST", 10)
     requests = []
     write(journal, *steps_of(journal, points=13))
     assert Shipment(journal, double(database, before=requests.append), is_new=True).advance()

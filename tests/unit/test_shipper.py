@@ -29,6 +29,7 @@ class FakeShipment:
         self.errors = list(errors)
         self.times = []
         self.is_deleted = False
+        self.syncs = 0
 
     def advance(self):
         self.times.append(time.monotonic())
@@ -42,8 +43,14 @@ class FakeShipment:
     def is_complete(self):
         return self.left <= 0
 
+    def read(self):
+        raise ValueError("it is not ordinary")
+
     def delete(self):
         self.is_deleted = True
+
+    def sync(self):
+        self.syncs += 1
 
 
 @pytest.fixture
@@ -289,3 +296,196 @@ class TestStopping:
         calm.stop(LONG_S)
         thread.join(LONG_S)
         assert not thread.is_alive()
+
+
+@pytest.fixture
+def lingering():
+    """A shipper that lets runs rest for a moment, and goes on with them after a long time only."""
+    shipper = Shipper(interval_s=1000.0, linger_s=0.3)
+    yield shipper
+    shipper.stop()
+
+
+class TestRunThatRests:
+    def test_is_shipped_after_a_moment(self, lingering):
+        shipment = FakeShipment(3)
+        began = time.monotonic()
+        lingering.add(shipment, rests=True)
+        assert until(lambda: shipment.times)
+        assert shipment.times[0] - began >= 0.3
+
+    def test_is_not_waited_for_by_others(self, lingering):
+        resting, other = FakeShipment(3), FakeShipment(3)
+        lingering.add(resting, rests=True)
+        lingering.add(other)
+        assert until(lambda: other.times)
+        assert not resting.times
+
+    def test_that_ends_is_shipped_once(self, lingering):
+        shipment = FakeShipment(1)
+        lingering.add(shipment, rests=True)
+        lingering.finish(shipment, rests=True)
+        assert shipped(lingering, shipment)
+        assert len(shipment.times) == 1
+
+    def test_that_ends_after_long_is_shipped_soon(self, lingering):
+        shipment = FakeShipment(2)
+        lingering.add(shipment, rests=True)
+        assert until(lambda: shipment.times)
+        began = time.monotonic()
+        lingering.finish(shipment, rests=True)
+        assert until(lambda: len(shipment.times) == 2)
+        assert time.monotonic() - began >= 0.3
+
+    def test_that_does_not_rest_at_its_end_is_shipped_at_once(self):
+        shipper = Shipper(interval_s=1000.0, linger_s=1000.0)
+        shipment = FakeShipment(1)
+        shipper.add(shipment, rests=True)
+        shipper.finish(shipment)
+        assert until(lambda: shipment.is_deleted)
+        shipper.stop()
+
+    def test_that_has_ended_goes_along_with_one_that_is_due(self):
+        shipper = Shipper(interval_s=1000.0, linger_s=1000.0)
+        ended, running, due = FakeShipment(1), FakeShipment(2), FakeShipment(2)
+        for shipment in (ended, running):
+            shipper.add(shipment, rests=True)
+        shipper.finish(ended, rests=True)
+        shipper.add(due)
+        assert until(lambda: ended.is_deleted and due.times)
+        assert not running.times
+        shipper.stop()
+
+    def test_is_brought_when_the_thread_is_stopped(self):
+        shipper = Shipper(interval_s=1000.0, linger_s=1000.0)
+        shipment = FakeShipment(1)
+        shipper.add(shipment, rests=True)
+        shipper.finish(shipment, rests=True)
+        shipper.stop(LONG_S)
+        assert shipment.is_deleted
+
+    def test_wakes_the_thread_for_nothing(self, lingering):
+        first = FakeShipment(3)
+        lingering.add(first, rests=True)
+        assert until(lambda: lingering._sleeps_until > time.monotonic())
+        woken = []
+        lingering._changed.notify_all = lambda: woken.append(1)
+        for _ in range(5):
+            another = FakeShipment(1)
+            lingering.add(another, rests=True)
+            lingering.finish(another, rests=True)
+        assert woken == []
+        del lingering._changed.notify_all
+
+
+class TestTogether:
+    @pytest.fixture
+    def resting(self):
+        """A shipper that does nothing before it is told to hurry."""
+        shipper = Shipper(interval_s=1000.0, linger_s=1000.0)
+        yield shipper
+        shipper.stop()
+
+    @staticmethod
+    def end_all(shipper, shipments):
+        for shipment in shipments:
+            shipper.add(shipment, rests=True)
+            shipper.finish(shipment, rests=True)
+        shipper.hurry(shipments[-1])
+
+    @pytest.fixture
+    def groups(self, monkeypatch):
+        """What is shipped together; all of it is done then."""
+        groups = []
+
+        def ship_together(group):
+            groups.append(list(group))
+            for shipment in group:
+                shipment.left = 0
+            return []
+
+        monkeypatch.setattr(shipper_module, "ship_together", ship_together)
+        return groups
+
+    def test_are_those_that_have_ended(self, resting, groups):
+        shipments = [FakeShipment() for _ in range(20)]
+        self.end_all(resting, shipments)
+        assert until(lambda: all(shipment.is_deleted for shipment in shipments))
+        assert [set(group) for group in groups] == [set(shipments)]
+        assert all(not shipment.times for shipment in shipments)
+        assert until(lambda: resting.waiting == 0)
+
+    def test_are_not_too_many(self, lingering, groups, monkeypatch):
+        monkeypatch.setattr(shipper_module, "_MOST_TOGETHER", 8)
+        shipments = [FakeShipment() for _ in range(20)]
+        for shipment in shipments:
+            lingering.add(shipment, rests=True)
+            lingering.finish(shipment, rests=True)
+        assert until(lambda: all(shipment.is_deleted for shipment in shipments))
+        assert max(len(group) for group in groups) == 8
+        assert sum(len(group) for group in groups) == 20
+
+    def test_a_database_that_is_away_is_asked_once_for_all(self, resting, monkeypatch):
+        monkeypatch.setattr(shipper_module, "_FIRST_PAUSE_S", 1000.0)
+        asked = []
+
+        def refuse(group):
+            asked.append(len(group))
+            raise AutoReconnect("away")
+
+        monkeypatch.setattr(shipper_module, "ship_together", refuse)
+        shipments = [FakeShipment() for _ in range(20)]
+        self.end_all(resting, shipments)
+        assert until(lambda: resting.is_failing)
+        assert asked == [20]
+        assert resting.waiting == 20
+        assert all(not shipment.times for shipment in shipments)
+
+    def test_what_goes_wrong_is_tried_one_by_one(self, lingering, monkeypatch):
+        def refuse(group):
+            raise OperationFailure("no")
+
+        monkeypatch.setattr(shipper_module, "ship_together", refuse)
+        broken = FakeShipment(1, [ValueError("broken")] * 99)
+        shipments = [FakeShipment() for _ in range(5)]
+        for shipment in (broken, *shipments):
+            lingering.add(shipment, rests=True)
+        assert until(lambda: all(shipment.is_deleted for shipment in shipments))
+        assert until(lambda: broken.refusal == "ValueError: broken")
+
+    def test_the_rest_is_not_asked_for_while_the_database_is_away(self, resting, monkeypatch):
+        monkeypatch.setattr(shipper_module, "_FIRST_PAUSE_S", 1000.0)
+        shipments = [FakeShipment(1, [AutoReconnect("away")]) for _ in range(5)]
+        self.end_all(resting, shipments)
+        assert until(lambda: resting.is_failing)
+        time.sleep(0.1)
+        assert sum(len(shipment.times) for shipment in shipments) == 1
+
+
+class TestForcingToTheDisk:
+    def test_is_not_needed_where_the_database_has_it(self, lingering):
+        shipment = FakeShipment(1)
+        lingering.add(shipment, rests=True)
+        lingering.finish(shipment, rests=True)
+        assert shipped(lingering, shipment)
+        assert shipment.syncs == 0
+
+    @pytest.mark.parametrize("error", [AutoReconnect, OperationFailure])
+    @pytest.mark.usefixtures("short_pauses")
+    def test_is_done_once_where_it_does_not_take_it(self, lingering, error):
+        shipment, running = FakeShipment(1, [error("no")] * 3), FakeShipment(9, [error("no")])
+        lingering.add(running, rests=True)
+        lingering.add(shipment, rests=True)
+        lingering.finish(shipment, rests=True)
+        assert shipped(lingering, shipment)
+        assert (shipment.syncs, running.syncs) == (1, 0)
+
+    def test_is_done_at_the_stop_of_the_thread(self, lingering, monkeypatch):
+        monkeypatch.setattr(shipper_module, "_FIRST_PAUSE_S", 1000.0)
+        lingering.add(FakeShipment(1, [AutoReconnect("away")]))
+        assert until(lambda: lingering.is_failing)
+        late = FakeShipment(1)
+        lingering.add(late, rests=True)
+        lingering.finish(late, rests=True)
+        lingering.stop(1.0)
+        assert late.syncs == 1

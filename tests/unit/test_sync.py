@@ -12,7 +12,8 @@ from pymongo.errors import OperationFailure, ServerSelectionTimeoutError
 from sacred_ray_ingredient.mongo import MongoAddress
 from sacred_ray_ingredient.record import sync as sync_module
 from sacred_ray_ingredient.record import target as target_module
-from sacred_ray_ingredient.record.journal import DeadJournal, Journal, encode, journals_in
+from sacred_ray_ingredient.record.journal import DeadJournal, Journal, journals_in
+from sacred_ray_ingredient.record.lines import encode
 from sacred_ray_ingredient.record.shipment import Shipment
 from sacred_ray_ingredient.record.sync import sync
 
