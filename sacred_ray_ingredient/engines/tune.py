@@ -9,20 +9,22 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from ray import tune
 from ray.tune.callback import Callback
 from ray.tune.error import TuneError
-from ray.tune.experiment import Trial
+from ray.tune.experiment import Experiment, Trial
 from ray.tune.stopper import Stopper
 
 from sacred_ray_ingredient.engines.base import EngineJob, TrialListener
 from sacred_ray_ingredient.engines.deaths import deaths_of_single_trials, why
 from sacred_ray_ingredient.engines.endings import Endings
+from sacred_ray_ingredient.engines.tune_controller import SweepController, run_experiment
 from sacred_ray_ingredient.engines.tune_scheduler import make_scheduler
-from sacred_ray_ingredient.engines.tune_search import make_generator
+from sacred_ray_ingredient.engines.tune_search import make_generator, trials_at_once
 from sacred_ray_ingredient.engines.tune_worker import make_trainable
 from sacred_ray_ingredient.errors import SweepFailed
 from sacred_ray_ingredient.metrics import report_name, reported_metrics
+from sacred_ray_ingredient.schedulers import KINDS
+from sacred_ray_ingredient.stop_rules import reason_to_stop
 from sacred_ray_ingredient.tasks import TASK_KEY, Ending, TrialOutcome, TrialTask
 
 # Read by Tune on the driver; the record is MongoDB, so Tune's own loggers only cost time.
@@ -34,6 +36,8 @@ _DRIVER_ENVIRONMENT = {
     # A metric need not be logged at every step.
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
 }
+
+_PENDING_AT_LEAST = 4
 
 
 class TuneEngine:
@@ -47,24 +51,26 @@ class TuneEngine:
         endings = Endings(job.sweep.sweep_id)
         with _environment(_DRIVER_ENVIRONMENT), _quiet_tune(), deaths_of_single_trials():
             try:
-                # Not tune.Tuner, which writes all it is given to a file for a later restore; a
-                # sweep is resumed from its record.
-                tune.run(
+                experiment = Experiment(
+                    job.name,
                     make_trainable(job.sweep),
-                    name=job.name,
                     config={},
                     num_samples=job.total,
-                    search_alg=make_generator(job),
-                    scheduler=make_scheduler(job, endings),
                     resources_per_trial=dict(settings.resources_per_trial),
                     max_failures=settings.max_failures,
-                    reuse_actors=True,
                     stop=_StopByRule(job, endings, should_stop),
-                    callbacks=[_ToListener(job, listener, endings)],
                     storage_path=job.storage_path,
-                    raise_on_failed_trial=False,
-                    verbose=0,
                 )
+                at_once = trials_at_once(settings)
+                controller = SweepController(
+                    experiment,
+                    make_generator(job),
+                    make_scheduler(job, endings),
+                    [_ToListener(job, listener, endings)],
+                    at_once,
+                    forgets=job.scheduler is None or KINDS[job.scheduler.name].mutates is None,
+                )
+                run_experiment(controller, experiment, _most_pending(job, at_once))
             except TuneError as error:
                 # The text is a stack trace, whose last line says what is wrong.
                 last_line = str(error).strip().rpartition("\n")[2]
@@ -72,6 +78,18 @@ class TuneEngine:
                 raise SweepFailed(f"Ray Tune ended the search: {sentence}") from error
             finally:
                 endings.clear()
+
+
+def _most_pending(job: EngineJob, at_once: int) -> int | None:
+    """Return how many trials are made ready while others run; None for Tune's own number.
+
+    With each event Tune looks at all that it has asked Ray for, by default for 200 trials. As
+    many as can end at once are enough, and some more that let a cluster grow.
+    """
+    if "TUNE_MAX_PENDING_TRIALS_PG" in os.environ or job.searcher is not None:
+        return None
+    pauses = job.scheduler is not None and KINDS[job.scheduler.name].pauses
+    return None if pauses else 2 * at_once + _PENDING_AT_LEAST
 
 
 class _StopByRule(Stopper):
@@ -88,11 +106,10 @@ class _StopByRule(Stopper):
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         if result.get("status") != "RUNNING":
             return False
-        rule = next((rule for rule in self._rules if rule.check(trial_id, result)), None)
-        if rule is None:
+        reason = reason_to_stop(self._rules, trial_id, result)
+        if reason is None:
             return False
-        step = f" at step {result['step']}" if "step" in result else ""
-        ending = Ending("stop", f"stopped by ray.stop: {rule.text}{step}")
+        ending = Ending("stop", reason)
         self._endings.announce(trial_id, TrialTask.from_config(result["config"]), ending)
         return True
 

@@ -25,6 +25,7 @@ from sacred_ray_ingredient.resolved_config import TrialResolver
 from sacred_ray_ingredient.restart import PlannedTrial, RecordedSuggestion, Restart
 from sacred_ray_ingredient.sampling import Sampling
 from sacred_ray_ingredient.seeds import derive_seed
+from sacred_ray_ingredient.settings import SweepSettings
 
 # How often a searcher is asked again that has nothing to wait for and yet suggests nothing.
 _MOST_QUESTIONS = 100
@@ -54,7 +55,7 @@ def make_generator(job: EngineJob) -> SearchAlgorithm:
         modes=list(settings.modes),
         seed=sampling.seed,
         num_samples=sampling.num_samples,
-        max_concurrent=most or _trials_at_once(settings.resources_per_trial),
+        max_concurrent=trials_at_once(settings),
         points_to_evaluate=settings.points_to_evaluate,
         earlier=job.earlier,
     )
@@ -94,13 +95,21 @@ def going_on(choice: Choice, search: SearchJob, restart: Restart) -> tuple[Choic
     return replace(choice, arguments=arguments), search
 
 
-def _trials_at_once(resources_per_trial: Mapping[str, float]) -> int:
-    """Count how many trials the resources allow, as far as they are there yet."""
+def trials_at_once(settings: SweepSettings) -> int:
+    """Count how many trials run at once, as far as the resources are there yet.
+
+    Parameters
+    ----------
+    settings
+        What a trial asks for, and how many there may be.
+    """
+    if settings.max_concurrent_trials:
+        return settings.max_concurrent_trials
     there = ray.cluster_resources() if ray.is_initialized() else {}
     names = {"cpu": "CPU", "gpu": "GPU"}
     shares = [
         there.get(names.get(name.lower(), name), 0) / amount
-        for name, amount in resources_per_trial.items()
+        for name, amount in settings.resources_per_trial.items()
         if amount > 0
     ]
     return max(int(min(shares, default=1)), 1)

@@ -6,10 +6,12 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
+from ray.tune.execution.placement_groups import resource_dict_to_pg_factory
 from ray.tune.experiment import Experiment, Trial
-from ray.tune.experiment.config_parser import _create_trial_from_spec, _make_parser
+from ray.tune.registry import get_trainable_cls
 from ray.tune.search.basic_variant import BasicVariantGenerator
 
+from sacred_ray_ingredient.engines.tune_controller import SweepTrial
 from sacred_ray_ingredient.nested import flatten
 from sacred_ray_ingredient.resolved_config import TrialResolver
 from sacred_ray_ingredient.restart import PlannedTrial
@@ -27,8 +29,13 @@ class TrialMaker:
     """
 
     def __init__(self, experiments: Any, resolver: TrialResolver) -> None:
-        self._spec = {**_only(experiments).spec, "config": {}}
-        self._parser = _make_parser()
+        spec = _only(experiments).spec
+        self._name = spec["run"]
+        self._trainable = get_trainable_cls(self._name)
+        self._resources = resource_dict_to_pg_factory(spec["resources_per_trial"])
+        self._max_failures = spec["max_failures"]
+        self._storage = spec["storage"]
+        self._checkpoint_config = spec["checkpoint_config"]
         self._resolver = resolver
 
     def make(self, trial_id: str, planned: PlannedTrial) -> Trial:
@@ -43,12 +50,17 @@ class TrialMaker:
         """
         task = self._resolver.complete(planned.index, planned.sample)
         task = dataclasses.replace(task, attempt=planned.attempt, restore_from=planned.restore_from)
-        return _create_trial_from_spec(
-            {**self._spec, "config": task.to_config()},
-            self._parser,
+        return SweepTrial(
+            self._trainable,
+            self._resources,
+            trainable_name=self._name,
+            config=task.to_config(),
             evaluated_params=flatten(task.parameters()),
             trial_id=trial_id,
             experiment_tag=str(planned.index),
+            storage=self._storage,
+            checkpoint_config=self._checkpoint_config,
+            max_failures=self._max_failures,
         )
 
 

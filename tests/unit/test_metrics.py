@@ -7,6 +7,7 @@ import pytest
 from sacred_ray_ingredient.metrics import (
     TUNE_NAMES,
     StepReporter,
+    Urgent,
     report_name,
     reported_metrics,
     result_metrics,
@@ -211,3 +212,117 @@ def test_entries_of_tune_are_no_metrics():
 )
 def test_what_of_a_result_is_a_metric(result, expected):
     assert result_metrics(result) == expected
+
+
+class TestFastSteps:
+    """Steps that come too fast for a report of each."""
+
+    def reported(self, urgent, steps, per_second=1000.0, metric=None, every_s=0.0, after=None):
+        clock, reports = Clock(), []
+        reporter = StepReporter(reports.append, every_s, metric=metric, clock=clock, urgent=urgent)
+        if after is not None:
+            reporter.go_on(after, {"accuracy": 0.5})
+            assert (reporter.step, reporter.latest) == (after, {"accuracy": 0.5})
+        for step in steps:
+            reporter.log("loss", 1.0 / (step + 1), step)
+            clock.now += 1 / per_second
+        self.reporter = reporter
+        return [report["step"] for report in reports]
+
+    def test_all_are_reported_unless_it_is_said_what_is_urgent(self):
+        assert self.reported(None, range(2_000)) == list(range(2_000))
+
+    def test_the_first_are_all_reported(self):
+        assert self.reported(Urgent(), range(2_000))[:50] == list(range(50))
+
+    def test_few_of_the_rest_are(self):
+        found = self.reported(Urgent(), range(100_000))
+        assert 440 <= len(found) <= 455  # 50, and 4 in each of 100 seconds
+
+    def test_every_second_has_one(self):
+        found = self.reported(Urgent(), range(20_000), per_second=300)
+        assert {step // 300 for step in found} == set(range(67))
+
+    def test_slow_ones_are_all_reported(self):
+        assert self.reported(Urgent(), range(600), per_second=3.9) == list(range(600))
+
+    def test_after_a_pause_many_are_reported_again(self):
+        clock, reports = Clock(), []
+        reporter = StepReporter(reports.append, clock=clock, urgent=Urgent())
+        for step in range(200):
+            reporter.log("loss", 1.0, step)
+        before = len(reports)
+        clock.now += 60
+        for step in range(200, 400):
+            reporter.log("loss", 1.0, step)
+        assert (before, len(reports)) == (50, 100)
+
+    def test_milestones_are_reported(self):
+        found = self.reported(Urgent((64.0, 256.0, 1024.0)), range(2_000), per_second=1e6)
+        assert found[50:] == [64, 256, 1024]
+
+    def test_the_first_step_past_a_milestone_stands_for_it(self):
+        found = self.reported(Urgent((500.0, 700.0)), range(0, 3_000, 7), per_second=1e6)
+        assert found[50:] == [504, 700]
+
+    def test_a_milestone_is_reported_once(self):
+        steps = [*range(100), 10, 70, 64]
+        assert self.reported(Urgent((64.0,)), steps, per_second=1e6)[50:] == [64]
+
+    def test_each_interval_has_one(self):
+        found = self.reported(Urgent((), 100), range(1_000), per_second=1e6)
+        assert found[50:] == list(range(100, 1_000, 100))
+
+    def test_an_interval_begins_at_the_step_that_was_reported_for_the_last(self):
+        found = self.reported(Urgent((), 1_000), range(0, 9_000, 700), per_second=1e9)
+        assert len(found) == 13  # few enough to be reported anyway
+        found = self.reported(Urgent((), 1_000), range(0, 9_000, 70), per_second=1e9)
+        multiples = {4_060, 5_040, 6_020, 7_000, 8_050}
+        from_the_last = {4_200, 5_250, 6_300, 7_350, 8_400}
+        assert set(found[50:]) == multiples | from_the_last
+
+    def test_steps_within_the_bounds_of_a_rule_are_reported(self):
+        urgent = Urgent((), None, (("loss", "<=", 1 / 900),))
+        assert self.reported(urgent, range(902), per_second=1e6)[50:] == [899, 900, 901]
+
+    def test_a_bound_counts_where_its_metric_was_logged(self):
+        clock, reports = Clock(), []
+        urgent = Urgent((), None, (("loss", "<=", 0.1),))
+        reporter = StepReporter(reports.append, clock=clock, urgent=urgent)
+        reporter.log("loss", 0.05, 0)
+        for step in range(1, 200):
+            reporter.log("accuracy", 0.5, step)
+        assert len(reports) == 50
+
+    def test_steps_with_a_checkpoint_are_reported(self):
+        reports = []
+        kept = iter([False] * 80 + [True] + [False] * 80)
+        reporter = StepReporter(
+            reports.append, clock=Clock(), urgent=Urgent(), is_urgent=lambda: next(kept)
+        )
+        for step in range(120):
+            reporter.log("loss", 1.0, step)
+        assert [report["step"] for report in reports[50:]] == [80]
+
+    def test_what_was_left_out_is_among_the_latest(self):
+        assert self.reported(Urgent(), range(500), per_second=1e6)[-1] == 49
+        assert (self.reporter.latest, self.reporter.step) == ({"loss": 1 / 500}, 499)
+
+    def test_milestones_before_a_restored_state_are_past(self):
+        urgent = Urgent((10.0, 300.0), 150)
+        found = self.reported(urgent, range(201, 500), per_second=1e6, after=200)
+        assert found[50:] == [300, 350, 450]
+
+    def test_a_time_between_reports_goes_before(self):
+        found = self.reported(Urgent((500.0,)), range(1_000), every_s=0.25)
+        assert found == [0, 251, 501, 751]
+
+
+def test_a_first_report_that_nobody_waits_for_comes_after_the_time_between_reports(reports):
+    clock = Clock()
+    reporter = StepReporter(reports.append, 1.0, clock=clock)
+    reporter.wait()
+    for step in range(12):
+        reporter.log("loss", 1.0, step)
+        clock.now += 0.25
+    assert [report["step"] for report in reports] == [4, 8]

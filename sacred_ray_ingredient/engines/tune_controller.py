@@ -1,0 +1,232 @@
+"""Tune's event loop, without the work per trial that a recorded sweep has no use for.
+
+Tune looks after each trial as if it were the only account of it: it writes all trials into files
+again and again, keeps them in memory for a table at the end, and asks Ray anew for resources that
+it gives back a moment later. A sweep is resumed from its record and tells its own table, so this
+is left out here. All that is left out is left out by overriding methods of Tune's own classes; a
+release of Ray that has other ones does the work as before.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from ray.air.execution import PlacementGroupResourceManager, ResourceRequest
+from ray.tune.callback import Callback
+from ray.tune.execution.placement_groups import PlacementGroupFactory
+from ray.tune.execution.tune_controller import TuneController
+from ray.tune.experiment import Experiment, Trial
+from ray.tune.result import TRIAL_ID
+from ray.tune.schedulers import TrialScheduler
+from ray.tune.search.search_algorithm import SearchAlgorithm
+
+
+class SweepTrial(Trial):
+    """A trial that knows its trainable, and keeps nothing of its results but the last.
+
+    Parameters
+    ----------
+    trainable
+        Tune's class of it; otherwise it is fetched from Ray's store and unpickled several times
+        for each trial.
+    resources
+        What the trial asks for; the same object for all trials, so that they are alike at a
+        glance.
+    **arguments
+        Tune's own.
+    """
+
+    def __init__(self, trainable: type, resources: PlacementGroupFactory, **arguments: Any) -> None:
+        self._trainable = trainable
+        # A "stub" is not looked up in Ray's store; nothing else is different about it.
+        super().__init__(placement_group_factory=resources, stub=True, **arguments)
+
+    def get_trainable_cls(self) -> type:
+        """Return the class of the trainable."""
+        return self._trainable
+
+    @property
+    def last_result(self) -> dict[str, Any]:
+        """The last result; nothing before the first."""
+        result: dict[str, Any] = self.run_metadata.last_result
+        result.setdefault(TRIAL_ID, self.trial_id)
+        return result
+
+    def set_ray_actor(self, ray_actor: Any) -> None:
+        """Note what runs the trial, which Tune would ask for a first result each time."""
+        self.temporary_state.ray_actor = ray_actor
+
+    def init_local_path(self) -> None:
+        """Make the folder of the trial, once."""
+        if self.relative_logdir is None:
+            super().init_local_path()
+
+    def update_last_result(self, result: dict[str, Any]) -> None:
+        """Keep a result; Tune would keep running means of all its numbers besides."""
+        self.run_metadata.last_result = result
+
+
+class PlacementGroupPool(PlacementGroupResourceManager):
+    """Gives resources that were asked for and not needed to the next that asks for the same.
+
+    Tune asks for the resources of a waiting trial, and takes that back when the process of an
+    ended trial can be used instead, which is nearly always.
+
+    Parameters
+    ----------
+    most
+        How many requests are kept.
+    update_interval_s
+        As Ray's class has it.
+    """
+
+    def __init__(self, most: int = 0, update_interval_s: float = 0.1) -> None:
+        super().__init__(update_interval_s=update_interval_s)
+        self._most = most
+        self._spare: Counter[ResourceRequest] = Counter()
+
+    def request_resources(self, resource_request: ResourceRequest) -> None:
+        """Ask for resources, unless some are left over."""
+        if self._spare[resource_request]:
+            self._spare[resource_request] -= 1
+        else:
+            super().request_resources(resource_request)
+
+    def cancel_resource_request(self, resource_request: ResourceRequest) -> None:
+        """Keep what was asked for, for the next."""
+        if self._spare[resource_request] < self._most:
+            self._spare[resource_request] += 1
+        else:
+            super().cancel_resource_request(resource_request)
+
+    def release(self) -> None:
+        """Give back what is left over, and keep nothing from now on."""
+        self._most = 0
+        spare, self._spare = self._spare, Counter()
+        for resource_request in spare.elements():
+            super().cancel_resource_request(resource_request)
+
+
+class SweepController(TuneController):
+    """Tune's event loop for a sweep that is recorded elsewhere.
+
+    Parameters
+    ----------
+    experiment
+        What is run, and where its files are.
+    search_alg, scheduler, callbacks
+        As Tune has them.
+    at_once
+        How many trials can run at once, as far as is known; so many worker processes are kept
+        for the trials to come.
+    forgets
+        Whether trials that have ended are taken from Tune's list, over which schedulers go again
+        and again. Not for those that look at trials that have ended.
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        search_alg: SearchAlgorithm,
+        scheduler: TrialScheduler,
+        callbacks: Sequence[Callback],
+        at_once: int = 1,
+        forgets: bool = True,
+    ) -> None:
+        self._pool = PlacementGroupPool(at_once)
+        super().__init__(
+            search_alg=search_alg,
+            scheduler=scheduler,
+            stopper=experiment.stopper,
+            callbacks=list(callbacks),
+            trial_checkpoint_config=experiment.checkpoint_config,
+            storage=experiment.storage,
+            reuse_actors=True,
+            resource_manager_factory=lambda: self._pool,
+        )
+        self._forgets = forgets
+        self._kept = at_once
+        self._wrapper = super()._wrapped()
+
+    def _wrapped(self) -> Any:
+        return self._wrapper
+
+    def checkpoint(self, force: bool = False, wait: bool = False) -> None:
+        """Write nothing: a sweep goes on from its record."""
+
+    def _mark_trial_to_checkpoint(self, trial: Trial) -> None:
+        """Note nothing; see `checkpoint`."""
+
+    def step(self) -> None:
+        """Handle one event."""
+        super().step()
+        if self._forgets:
+            self._forget_ended()
+        if self._search_alg.is_finished():
+            self._pool.release()
+
+    def _forget_ended(self) -> None:
+        ended = self._stopped_trials | self._failed_trials
+        if ended:
+            self._trials: list[Trial] = [trial for trial in self._trials if trial not in ended]
+            self._live_trials -= ended
+            self._stopped_trials.clear()
+            self._failed_trials.clear()
+
+    def add_trial(self, trial: Trial) -> None:
+        """Take a trial, and with the first make room for the processes that are kept.
+
+        By itself Tune keeps the process of an ended trial where another one waits for it already.
+        Where the next comes a moment later, as it does with a searcher, a new process would have
+        to start, which takes a second.
+        """
+        super().add_trial(trial)
+        if self._kept:
+            self._actor_cache.increase_max(trial.placement_group_factory, self._kept)
+            self._kept = 0
+
+    def _cleanup_cached_actors(self, force_all: bool = False) -> None:
+        # When no more trials come, no process is kept for them.
+        is_over = self._search_alg.is_finished() and not self._staged_trials
+        super()._cleanup_cached_actors(force_all=force_all or is_over)
+
+    def _remove_actor(self, tracked_actor: Any) -> None:
+        if self._actor_manager.is_actor_started(tracked_actor):
+            super()._remove_actor(tracked_actor)
+        else:
+            # Never started, as a trial got the process of another: there is nothing to end, and
+            # what Tune would tell it is kept for ever.
+            self._actor_manager.remove_actor(tracked_actor)
+
+
+def run_experiment(
+    controller: SweepController, experiment: Experiment, max_pending: int | None = None
+) -> None:
+    """Run an experiment to its end, as ``tune.run`` does.
+
+    Not that function, nor ``tune.Tuner``, which look for files of each trial at the end, for a
+    table that nobody asks for.
+
+    Parameters
+    ----------
+    controller
+        The event loop.
+    experiment
+        What is run.
+    max_pending
+        How many trials are made ready while others run; None for Tune's own number.
+    """
+    search_alg, scheduler = controller.search_alg, controller.scheduler_alg
+    scheduler.set_search_properties(None, None, **experiment.public_spec)
+    search_alg.add_configurations([experiment])
+    controller.update_max_pending_trials(max_pending)
+    controller.setup_experiments([experiment], total_num_samples=search_alg.total_samples)
+    try:
+        while not controller.is_finished():
+            controller.step()
+    except Exception:
+        controller.cleanup()
+        raise
+    controller.cleanup()
