@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sacred_ray_ingredient import results as results
     from sacred_ray_ingredient.checkpoints import Checkpoints as Checkpoints
     from sacred_ray_ingredient.errors import SacredRayError as SacredRayError
     from sacred_ray_ingredient.ingredient import attach as attach
@@ -31,10 +32,14 @@ _HOMES = {
     "ray_ingredient": "ingredient",
     "resolver": "resolvers",
 }
-__all__ = sorted([*_HOMES, "__version__"])
+# Modules with which a notebook works.
+_MODULES = frozenset({"results"})
+__all__ = sorted([*_HOMES, *_MODULES, "__version__"])
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"{__name__}.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
