@@ -21,7 +21,7 @@ from ray import tune
 from sacred import Experiment
 from sacred.observers import MongoObserver
 
-URL_VARIABLE = "SACRED_MONGO_URL"
+from benchmarks.database import URL_VARIABLE
 
 recipe_ex = Experiment("recipe_search")
 recipe_ex.add_config(num_samples=40)  # number of trials
