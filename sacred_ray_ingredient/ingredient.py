@@ -57,6 +57,7 @@ def _default_config() -> None:
     init_kwargs = {}  # further arguments of ray.init
     storage_path = None  # folder for Tune's own files; None: in the project folder .sacred_ray
     exp_name = None  # name of the search, a tag of its runs; None: that of the outer experiment
+    engine = "auto"  # direct: fast, without searcher and scheduler; tune: Ray Tune; auto: by need
     report_every = None  # seconds between reports to Tune; None: 1, or 0 with scheduler or stop
     resume = None  # sweep to go on with: its id, or last
     retry_failed = False  # whether the failed trials of a resumed sweep are run again

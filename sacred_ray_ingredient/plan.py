@@ -29,7 +29,7 @@ from sacred_ray_ingredient.resolved_config import TrialResolver
 from sacred_ray_ingredient.resolvers import Resolver
 from sacred_ray_ingredient.restart import Restart
 from sacred_ray_ingredient.sampling import NAMED_CONFIGS, Sampling
-from sacred_ray_ingredient.search_request import read_search, search_mistakes
+from sacred_ray_ingredient.search_request import SearchRequest, read_search, search_mistakes
 from sacred_ray_ingredient.search_space import SearchSpace
 from sacred_ray_ingredient.settings import SweepSettings, read_settings
 from sacred_ray_ingredient.stop_rules import StopRule
@@ -127,6 +127,13 @@ class SweepPlan:
     changes: Sequence[str] = ()
 
     @property
+    def engine(self) -> str:
+        """What executes the trials: Ray Tune where a searcher or scheduler asks for it."""
+        if self.settings.engine != "auto":
+            return self.settings.engine
+        return "direct" if self.searcher is None and self.scheduler is None else "tune"
+
+    @property
     def space(self) -> SearchSpace:
         """The search space."""
         return self.sampling.space
@@ -206,6 +213,7 @@ def make_plan(outer: Experiment, inner: Experiment, request: OuterRequest) -> Sw
     if not mistakes:
         search = search.on(fixed, settings)
         mistakes += search_mistakes(inner, settings, search)
+    mistakes += _engine_mistakes(settings, search)
     reference = _reference(inner, mistakes)
     if mistakes or reference is None:
         raise ConfigMistakes(mistakes)
@@ -227,6 +235,19 @@ def make_plan(outer: Experiment, inner: Experiment, request: OuterRequest) -> Sw
     )
     _try_first_points(plan)
     return plan
+
+
+def _engine_mistakes(settings: SweepSettings, search: SearchRequest) -> list[str]:
+    """Find what only Ray Tune can do and another engine is asked for."""
+    if settings.engine != "direct":
+        return []
+    asked = {"search_alg": search.searcher, "scheduler": search.scheduler}
+    return [
+        f"ray.engine is 'direct', which runs trials that do not depend on each other, and "
+        f"ray.{name} is {choice.text()}; use ray.engine=auto."
+        for name, choice in asked.items()
+        if choice is not None
+    ]
 
 
 def _reference(inner: Experiment, mistakes: list[str]) -> InnerReference | None:

@@ -175,6 +175,10 @@ class SweepProgress:
         """Keep an attempt that has begun."""
         self._outcomes[outcome.index, outcome.attempt] = outcome
 
+    def has_begun(self, outcome: TrialOutcome) -> bool:
+        """Tell whether the record knows of an attempt whose worker has died."""
+        return self._record is not None and self._record.has_begun(outcome)
+
     def trial_died(self, outcome: TrialOutcome, will_retry: bool) -> None:
         """Keep and tell an attempt that failed; its document is closed if it could not be."""
         if self._record is not None:
@@ -184,6 +188,11 @@ class SweepProgress:
             if not will_retry:
                 self.trial_finished(outcome)
             return
+        self.trial_failed(outcome, will_retry)
+
+    def trial_failed(self, outcome: TrialOutcome, will_retry: bool) -> None:
+        """Keep and tell an attempt that raised."""
+        self._outcomes[outcome.index, outcome.attempt] = outcome
         if not will_retry:
             self._log_throughput()
         self._tell(outcome, " and is tried again" if will_retry else "", important=True)

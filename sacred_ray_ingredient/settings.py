@@ -10,6 +10,7 @@ from typing import Any
 from sacred_ray_ingredient.errors import did_you_mean
 
 RANDOM_SEARCH_SAMPLES = 10
+ENGINES = ("auto", "direct", "tune")
 # NumPy's global random state, which Sacred seeds for each run, takes no larger ones.
 _SEEDS_BELOW = 2**32
 # Some years; the clocks that wait for the end of a time refuse much more.
@@ -67,6 +68,7 @@ class SweepSettings:
     max_concurrent_trials: int | None = None
     max_failures: int = 0
     resources_per_trial: Mapping[str, float] = field(default_factory=lambda: {"cpu": 1})
+    engine: str = "auto"
     address: str | None = None
     init_kwargs: Mapping[str, Any] = field(default_factory=dict)
     storage_path: str | None = None
@@ -219,6 +221,7 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     ),
     "max_failures": (lambda v: _is_int(v, 0), "a whole number from 0"),
     "resources_per_trial": (_is_resources, "amounts by name, such as {'cpu': 1, 'gpu': 0.5}"),
+    "engine": (lambda v: v in ENGINES, "'auto', 'direct' or 'tune'"),
     "address": (_is_optional_text, "'auto', the address of a Ray cluster, or None"),
     "init_kwargs": (lambda v: isinstance(v, Mapping), "arguments of ray.init by name"),
     "storage_path": (_is_optional_text, "a folder, or None"),

@@ -6,7 +6,7 @@ import functools
 import math
 import operator
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,11 +41,14 @@ class StopRule:
         Gets the trial id and the last report; tells whether the trial is to end.
     metric : str or None
         The metric of the experiment that it looks at, if it is one.
+    bound : tuple or None
+        Name, comparison and number, if it is a threshold.
     """
 
     text: str
     check: Callable[[str, Mapping[str, Any]], bool] = field(repr=False, compare=False)
     metric: str | None = None
+    bound: tuple[str, str, float] | None = None
 
 
 def parse_stop(raw: Any, source: str = "ray.stop") -> tuple[list[StopRule], list[str]]:
@@ -90,6 +93,37 @@ def _read_rule(name: str, value: Any, where: str) -> StopRule:
     return _threshold_rule(name, value, where)
 
 
+def reason_to_stop(
+    rules: Sequence[StopRule], trial_id: str, result: Mapping[str, Any]
+) -> str | None:
+    """Find out whether a report ends its trial.
+
+    Parameters
+    ----------
+    rules
+        All rules; the first that is fulfilled counts.
+    trial_id
+        The engine's own name of the trial.
+    result
+        The report, by the names that metrics are reported under.
+
+    Returns
+    -------
+    str or None
+        Why it ends; None if it goes on.
+
+    Raises
+    ------
+    SacredRayError
+        If a function of the user raised.
+    """
+    rule = next((rule for rule in rules if rule.check(trial_id, result)), None)
+    if rule is None:
+        return None
+    step = f" at step {result['step']}" if "step" in result else ""
+    return f"stopped by ray.stop: {rule.text}{step}"
+
+
 def _threshold_rule(name: str, value: Any, where: str) -> StopRule:
     _check_is_reported(name, f"{where} is {show(value)}")
     compared = _COMPARISON.fullmatch(value) if isinstance(value, str) else None
@@ -112,7 +146,7 @@ def _threshold_rule(name: str, value: Any, where: str) -> StopRule:
         return isinstance(reached, (int, float)) and _OPERATORS[sign](reached, number)
 
     metric = None if name in _COUNTED else name
-    return StopRule(f"{name} {sign} {number:g}", check, metric)
+    return StopRule(f"{name} {sign} {number:g}", check, metric, (name, sign, number))
 
 
 def _reported(name: str) -> str:

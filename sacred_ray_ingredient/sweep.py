@@ -10,11 +10,12 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from sacred.run import Run
 
 from sacred_ray_ingredient.cluster import ImportProbe, check_resources, connected_ray
-from sacred_ray_ingredient.engines.base import EngineJob
+from sacred_ray_ingredient.engines.base import Engine, EngineJob
 from sacred_ray_ingredient.errors import MetricNotReported, SweepFailed
 from sacred_ray_ingredient.evaluation import evaluation_job
 from sacred_ray_ingredient.frozen_code import FrozenCode, freeze
@@ -29,10 +30,11 @@ from sacred_ray_ingredient.record.settlement import SweepRecord
 from sacred_ray_ingredient.record.target import RecordTarget, given_to
 from sacred_ray_ingredient.report import final_report
 from sacred_ray_ingredient.summary import candidates, table_rows
-from sacred_ray_ingredient.sweep_info import ENGINE, sweep_info
+from sacred_ray_ingredient.sweep_info import sweep_info
 from sacred_ray_ingredient.tasks import SweepTask
 from sacred_ray_ingredient.trial_options import trial_options
 from sacred_ray_ingredient.trial_record import record_missing
+from sacred_ray_ingredient.urgent_reports import urgent_reports
 
 _NO_NUMBER = ", as its main function returned no number"
 
@@ -165,7 +167,7 @@ def _task(
     return SweepTask(
         sweep_id=plan.sweep_id,
         exp_name=plan.exp_name,
-        engine=ENGINE,
+        engine=plan.engine,
         inner=plan.reference,
         options=trial_options(run.meta_info["options"]),
         target=target,
@@ -176,7 +178,18 @@ def _task(
         trial_timeout_s=settings.trial_timeout_s,
         code=code,
         code_id=code_id,
+        **_reporting(plan),
     )
+
+
+def _reporting(plan: SweepPlan) -> dict[str, Any]:
+    """Decide what trials report on their way, where the user has not."""
+    if plan.settings.report_every is not None:
+        return {}
+    return {
+        "urgent": urgent_reports(plan.scheduler, plan.stop_rules),
+        "is_watched": plan.scheduler is not None or bool(plan.stop_rules),
+    }
 
 
 def _headline(plan: SweepPlan, target: RecordTarget) -> str:
@@ -236,18 +249,35 @@ def _run_trials(
     with connected_ray(settings):
         interruption.take_back()  # Ray has its own way with SIGTERM
         check_resources(settings.resources_per_trial)
-        probe = ImportProbe(plan.reference, sweep.folder, sweep.code)
-        # Importing Tune takes a second, in which the worker can answer.
-        from sacred_ray_ingredient.engines.tune import TuneEngine
-
-        probe.wait()
+        engine = _make_engine(sweep)
         interruption.raise_if_requested()
         budget.start()
         if not is_searched:
-            TuneEngine().run(job, progress, should_stop)
+            engine.run(job, progress, should_stop)
             evaluation = evaluation_job(job, progress) if should_stop() is None else None
         if evaluation is not None and not evaluation.is_done:
-            TuneEngine().run(evaluation, progress, should_stop)
+            engine.run(evaluation, progress, should_stop)
+
+
+def _make_engine(sweep: SweepTask) -> Engine:
+    """Make what executes the trials.
+
+    Raises
+    ------
+    InnerImportError
+        If a worker cannot import the inner experiment; with the direct engine, its own workers
+        say that as they start.
+    """
+    if sweep.engine == "direct":
+        from sacred_ray_ingredient.engines.direct import DirectEngine
+
+        return DirectEngine()
+    probe = ImportProbe(sweep.inner, sweep.folder, sweep.code)
+    # Importing Tune takes a second, in which the worker can answer.
+    from sacred_ray_ingredient.engines.tune import TuneEngine
+
+    probe.wait()
+    return TuneEngine()
 
 
 def _complete_best_config(

@@ -11,8 +11,6 @@ from sacred_ray_ingredient.progress import Budget, SweepProgress
 from sacred_ray_ingredient.record.documents import storable
 from sacred_ray_ingredient.summary import Candidate, candidates, count_by_status, pareto_front
 
-ENGINE = "tune"
-
 
 def sweep_info(plan: SweepPlan, progress: SweepProgress, budget: Budget) -> dict[str, Any]:
     """Summarise a sweep for its own document; small, as each heartbeat writes it again.
@@ -32,7 +30,7 @@ def sweep_info(plan: SweepPlan, progress: SweepProgress, budget: Budget) -> dict
     info: dict[str, Any] = {
         "sweep_id": plan.sweep_id,
         "exp_name": plan.exp_name,
-        "engine": ENGINE,
+        "engine": plan.engine,
         "inner": str(plan.reference),
         "searcher": plan.searcher.text() if plan.searcher else "random and grid search",
         "scheduler": plan.scheduler.text() if plan.scheduler else "FIFO",

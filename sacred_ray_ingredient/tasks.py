@@ -8,6 +8,7 @@ from typing import Any
 
 from sacred_ray_ingredient.frozen_code import FrozenCode
 from sacred_ray_ingredient.inner import InnerReference
+from sacred_ray_ingredient.metrics import Urgent
 from sacred_ray_ingredient.nested import flatten, merge
 from sacred_ray_ingredient.record.target import RecordTarget
 from sacred_ray_ingredient.sampling import NAMED_CONFIGS
@@ -48,6 +49,11 @@ class SweepTask:
         The project's modules as they were when the sweep started; None: as they are on the disk.
     code_id
         Id of these in the database.
+    urgent
+        Which reports a scheduler or rule must see, where steps that come fast are reported in
+        part; None for all steps.
+    is_watched
+        Whether a scheduler or rule looks at reports at all.
     """
 
     sweep_id: str
@@ -63,6 +69,8 @@ class SweepTask:
     trial_timeout_s: float | None = None
     code: FrozenCode | None = None
     code_id: str | None = None
+    urgent: Urgent | None = None
+    is_watched: bool = True
 
 
 @dataclass(frozen=True)
@@ -125,6 +133,8 @@ class TrialTask:
     reported
         The last report of the attempt, which came to its end before its worker died: it is made
         again, and the trial is not.
+    run_id
+        Id that was reserved for its run; None: the run gets the next that is free.
     """
 
     index: int
@@ -140,6 +150,7 @@ class TrialTask:
     taken_over: str | None = None
     restore_from: str | None = None
     reported: Mapping[str, Any] | None = None
+    run_id: int | None = None
 
     @property
     def name(self) -> str:

@@ -22,6 +22,7 @@ from sacred_ray_ingredient import checkpoints
 from sacred_ray_ingredient.errors import InnerImportError, TrialFailed
 from sacred_ray_ingredient.frozen_code import FrozenCode
 from sacred_ray_ingredient.frozen_import import install
+from sacred_ray_ingredient.host_info import remember_host_info
 from sacred_ray_ingredient.inner import InnerReference
 from sacred_ray_ingredient.metrics import (
     StepReporter,
@@ -30,7 +31,7 @@ from sacred_ray_ingredient.metrics import (
     result_metrics,
 )
 from sacred_ray_ingredient.record.documents import storable
-from sacred_ray_ingredient.record.observer import RunObserver, recorded_id
+from sacred_ray_ingredient.record.observer import RunObserver, observer_of, recorded_id
 from sacred_ray_ingredient.tasks import Ending, SweepTask, TrialTask
 from sacred_ray_ingredient.trial_record import about_trial, observe_trial, record_stillborn
 from sacred_ray_ingredient.values import plain
@@ -49,13 +50,25 @@ class TrialStopped(KeyboardInterrupt):
     Parameters
     ----------
     ending
-        What kind of end it is, and why.
+        What kind of end it is, and why; None where another thread has raised it, which knows.
+
+    Attributes
+    ----------
+    metrics : dict
+        Last values by name, once the run has ended.
+    run_id : int, str or None
+        Id of the run, once it has ended.
     """
 
-    def __init__(self, ending: Ending) -> None:
-        super().__init__(ending.reason)
+    STATUS = "INTERRUPTED"
+
+    def __init__(self, ending: Ending | None = None) -> None:
+        super().__init__("" if ending is None else ending.reason)
         self.ending = ending
-        self.STATUS = ending.status
+        self.metrics: dict[str, float] = {}
+        self.run_id: int | str | None = None
+        if ending is not None:
+            self.STATUS = ending.status
 
 
 @dataclass
@@ -77,6 +90,8 @@ class TrialContext:
         Names that a step is known to have, kept over the trials of a process.
     stored_checkpoint
         Tells the folder in which the engine keeps the last checkpoint, None where there is none.
+    watched
+        Given the run as it starts, with what can end it from another thread.
     """
 
     report: Callable[[dict[str, Any], Path | None], None]
@@ -85,9 +100,14 @@ class TrialContext:
     restored: Path | None = None
     expected_names: set[str] = field(default_factory=set)
     stored_checkpoint: Callable[[], str | None] = field(default_factory=lambda: _nowhere)
+    watched: Callable[[Run, Watchdog], None] = field(default_factory=lambda: _unwatched)
 
 
 def _nowhere() -> None:
+    return None
+
+
+def _unwatched(run: Run, watchdog: Watchdog) -> None:
     return None
 
 
@@ -110,23 +130,26 @@ def run_trial(sweep: SweepTask, trial: TrialTask, context: TrialContext) -> None
     TrialStopped
         If the engine ended it at a report; the run is recorded with the status of the ending.
     """
+    remember_host_info()
     if sweep.code is not None:
         install(sweep.code)
-    with _in_folder(sweep.folder), tempfile.TemporaryDirectory(prefix="sacred-ray-") as spare:
+    with _in_folder(sweep.folder), _NextCheckpoint() as checkpoint:
         try:
             run = _make_run(sweep, trial, context)
         except (Exception, SystemExit) as error:
             trace = traceback.format_exc().splitlines(True)
             run_id = record_stillborn(sweep, trial, context.trial_id, trace)
             raise _failed(trial, run_id, "FAILED", error, context) from None
-        checkpoint = _NextCheckpoint(Path(spare))
         reporter = StepReporter(
             _progress_report(context, run, trial, checkpoint),
             sweep.report_every,
             metric=None if sweep.metric == "result" else sweep.metric,
             expected=context.expected_names,
             is_urgent=checkpoint.join_step,
+            urgent=sweep.urgent,
         )
+        if not sweep.is_watched:
+            reporter.wait()
         _take_over_metrics(context.restored, reporter)
         _forward_metrics(run, reporter)
         checkpoints.set_keeper(checkpoints.Keeper(context.restored, checkpoint.keep))
@@ -134,9 +157,11 @@ def run_trial(sweep: SweepTask, trial: TrialTask, context: TrialContext) -> None
         too_long = f"It took longer than ray.trial_timeout_s={limit}."
         try:
             give_up, note = (partial(end, run, too_long) for end in (end_process, note_reason))
-            with Watchdog(limit, give_up, note):
+            with Watchdog(limit, give_up, note) as watchdog:
+                context.watched(run, watchdog)
                 run()
-        except TrialStopped:
+        except TrialStopped as stopped:
+            stopped.metrics, stopped.run_id = dict(reporter.latest), recorded_id(run)
             raise
         except TrialTimeout:
             context.report(_last_report(run, trial, reporter, error=too_long), None)
@@ -181,13 +206,24 @@ class _NextCheckpoint:
     The step before may not have been reported when it is saved; it is none of that step's.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self) -> None:
+        self._folder: Path | None = None
         self._saved: Path | None = None
         self._path: Path | None = None
 
+    def __enter__(self) -> _NextCheckpoint:
+        """Begin; a folder is made when there is something to keep."""
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Delete what was not reported."""
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
     def keep(self, path: Path) -> None:
         """Copy a checkpoint of the step that is logged next."""
+        if self._folder is None:
+            self._folder = Path(tempfile.mkdtemp(prefix="sacred-ray-"))
         if self._saved is not None:
             shutil.rmtree(self._saved)
         self._saved = Path(shutil.copytree(path, self._folder / uuid.uuid4().hex))
@@ -258,8 +294,7 @@ def _take_over_metrics(restored: Path | None, reporter: StepReporter) -> None:
     if path is None or not path.is_file():
         return
     values = json.loads(path.read_text(encoding="utf-8"))
-    reporter.step = values.get("step")
-    reporter.latest.update(reported_metrics(values))
+    reporter.go_on(values.get("step"), reported_metrics(values))
 
 
 def _forward_metrics(run: Run, reporter: StepReporter) -> None:
@@ -288,10 +323,11 @@ def _progress_report(
         try:
             context.report({**values, **own}, checkpoint.path())
         except TrialStopped as stopped:
-            run.info["sweep"]["stop_reason"] = stopped.ending.reason
-            for observer in run.observers:
-                if isinstance(observer, RunObserver):
-                    observer.tag_at_end(stopped.ending.tags)
+            if stopped.ending is not None:  # else it has noted it where it raised
+                run.info["sweep"]["stop_reason"] = stopped.ending.reason
+                for observer in run.observers:
+                    if isinstance(observer, RunObserver):
+                        observer.tag_at_end(stopped.ending.tags)
             raise
         finally:
             if checkpoint.path() is not None:
@@ -318,13 +354,10 @@ def _last_report(
     values: dict[str, Any] = {report_name(name): value for name, value in metrics.items()}
     values |= {} if reporter.step is None else {"step": reporter.step}
     values |= {} if error is None else {"error": error}
-    return {
-        **values,
-        "run_id": recorded_id(run),
-        "attempt": trial.attempt,
-        "status": run.status,
-        "run_config": storable(run.config),
-    }
+    if observer_of(run) is None:  # else the record has it
+        values["run_config"] = storable(run.config)
+    own = {"run_id": recorded_id(run), "attempt": trial.attempt, "status": run.status}
+    return {**values, **own}
 
 
 @contextlib.contextmanager

@@ -51,6 +51,7 @@ class Watchdog:
         self._ended = threading.Event()
         self._lock = threading.Lock()
         self._thread_id = threading.get_ident()
+        self._raised: type[BaseException] = TrialTimeout
 
     def __enter__(self) -> Watchdog:
         """Begin to watch the thread that enters."""
@@ -70,16 +71,38 @@ class Watchdog:
             with self._lock:
                 self._ended.set()
                 _raise_in_thread(self._thread_id, None)
-        except TrialTimeout:  # on the way out, so the block was in time
+        except KeyboardInterrupt as late:  # on the way out, so the block was in time
+            if not isinstance(late, self._raised):
+                raise
             self._ended.set()
+
+    def interrupt(self, exception: type[BaseException], note: Callable[[], None]) -> bool:
+        """End the block from another thread, unless it has ended.
+
+        Parameters
+        ----------
+        exception
+            Raised within it; a ``KeyboardInterrupt``.
+        note
+            Called right before.
+
+        Returns
+        -------
+        bool
+            Whether the block was going on.
+        """
+        with self._lock:
+            if self._ended.is_set():
+                return False
+            note()
+            self._raised = exception
+            _raise_in_thread(self._thread_id, exception)
+            return True
 
     def _watch(self) -> None:
         if self._ended.wait(self._seconds):
             return
-        with self._lock:
-            if not self._ended.is_set():
-                self._note()
-                _raise_in_thread(self._thread_id, TrialTimeout)
+        self.interrupt(TrialTimeout, self._note)
         if not self._ended.wait(_PATIENCE_S):
             self._give_up()
 

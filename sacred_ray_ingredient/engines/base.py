@@ -61,6 +61,11 @@ class EngineJob:
     restart: Restart | None = None
 
     @property
+    def is_recorded(self) -> bool:
+        """Whether each trial has a document in a database."""
+        return self.sweep.target.address is not None and not self.sweep.options.get("--unobserved")
+
+    @property
     def total(self) -> int:
         """Number of trials, or the most that there can be; those that are done among them."""
         total = self.sampling.total(suggested=self.searcher is not None)
@@ -111,6 +116,12 @@ class TrialListener(Protocol):
 
     def trial_started(self, outcome: TrialOutcome) -> None:
         """Hear that an attempt has begun; its status is RUNNING."""
+
+    def trial_failed(self, outcome: TrialOutcome, will_retry: bool) -> None:
+        """Hear that an attempt has reported that it raised; its record is complete."""
+
+    def has_begun(self, outcome: TrialOutcome) -> bool:
+        """Tell whether the record knows of an attempt whose worker has died."""
 
     def trial_died(self, outcome: TrialOutcome, will_retry: bool) -> None:
         """Hear that an attempt ended without a final report, or raised.

@@ -9,11 +9,14 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import Counter
+from typing import TYPE_CHECKING
 
 from ray.experimental import internal_kv
-from ray.tune.experiment import Trial
 
 from sacred_ray_ingredient.tasks import Ending, TrialTask
+
+if TYPE_CHECKING:
+    from ray.tune.experiment import Trial
 
 _PREFIX = "sacred-ray-ending"
 
@@ -77,8 +80,15 @@ def _to_bytes(ending: Ending) -> bytes:
 
 def announced_ending(sweep_id: str, task: TrialTask) -> Ending:
     """Read in a worker why the trial ends there."""
-    for key in (_trial_key(sweep_id, task), _sweep_key(sweep_id)):
-        found = internal_kv._internal_kv_get(key)
-        if found:
-            return Ending(**json.loads(found))
-    return Ending("interrupt", "The sweep was ended before this trial was done.")
+    found = _announced(_trial_key(sweep_id, task)) or ending_of_sweep(sweep_id)
+    return found or Ending("interrupt", "The sweep was ended before this trial was done.")
+
+
+def ending_of_sweep(sweep_id: str) -> Ending | None:
+    """Read in a worker why the whole sweep ends; None as long as it goes on."""
+    return _announced(_sweep_key(sweep_id))
+
+
+def _announced(key: bytes) -> Ending | None:
+    found = internal_kv._internal_kv_get(key)
+    return Ending(**json.loads(found)) if found else None

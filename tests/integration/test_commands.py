@@ -197,6 +197,7 @@ def test_print_config_and_named_configs_start_nothing(command, database):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_digits_search_finds_a_good_network(command, last_sweep):
     finished = command("experiments.digits_search", "with", NAMED, "seed=1")
     assert finished.code == 0
@@ -210,7 +211,7 @@ def test_digits_search_finds_a_good_network(command, last_sweep):
     assert all(trial["config"]["optimizer"]["name"] == "adam" for trial in sweep.trials)
 
 
-@pytest.mark.parametrize("kind", ["yaml", "json"])
+@pytest.mark.parametrize("kind", ["yaml", pytest.param("json", marks=pytest.mark.long)])
 def test_a_config_file_is_a_search(command, last_sweep, tmp_path, kind):
     content = {
         "ray": {"search_space": {"exponent": {"grid_search": [3, 1]}}, "mode": "min"},

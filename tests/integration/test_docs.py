@@ -26,6 +26,12 @@ def _commands():
     return _shell_lines("python -m ")
 
 
+def _marked(line):
+    """Leave out of the quick tests what differs from others only in its scheduler."""
+    is_long = re.search(r"with (bohb|hyperband|median|pb2)\b", line)
+    return pytest.param(line, marks=pytest.mark.long if is_long else ())
+
+
 def test_the_table_of_entries_is_that_of_the_code():
     assert PAGE.read_text() == page_with_table(PAGE.read_text())
 
@@ -41,7 +47,7 @@ def test_there_are_commands_to_run():
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("line", _commands())
+@pytest.mark.parametrize("line", list(map(_marked, _commands())))
 def test_every_command_of_the_docs_runs(command, tmp_path, line):
     for page in DOCS:
         for code in [*_blocks(page, "python"), *_blocks(page, "yaml")]:

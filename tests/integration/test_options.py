@@ -81,7 +81,7 @@ def test_mongo_option_records_sweep_and_trials_there(command, open_server):
     assert len({run["_id"] for run in runs}) == 3
 
 
-@pytest.mark.parametrize("way", ["environment", "config"])
+@pytest.mark.parametrize("way", ["environment", pytest.param("config", marks=pytest.mark.long)])
 def test_credentials_stay_where_the_user_put_them(command, database_of_ada, tmp_path, way):
     port, database = database_of_ada
     words = [OUTER, *TWO]

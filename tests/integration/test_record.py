@@ -61,6 +61,7 @@ def test_a_run_id_of_the_users_choice_is_refused(command, database):
     assert database.runs.count_documents({}) == before
 
 
+@pytest.mark.long
 def test_files_go_to_a_folder_that_has_runs_already(command, last_sweep, tmp_path):
     for _ in range(2):
         assert command("draws_its_config", *POINTS, "-F", str(tmp_path), "-r").code == 0
@@ -124,7 +125,10 @@ def test_what_may_be_a_password_is_not_printed(command, update):
     assert "s3cr@t" not in finished.text
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.long)],
+)
 def test_the_sweep_can_be_ended_while_ray_starts(command, last_sweep, number, code):
     process, mark = command.start("draws_its_config", *POINTS)
     for line in process.stdout:

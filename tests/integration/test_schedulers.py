@@ -182,15 +182,15 @@ def test_the_time_budget_ends_the_search_and_keeps_what_it_found(command, last_s
         "curve_outer",
         "with",
         "ray.search_space.quality=uniform(1, 2)",
-        "ray.num_samples=100",
-        "ray.time_budget_s=6",
+        "ray.num_samples=1000",
+        "ray.time_budget_s=12",
         "ray.metric=height",
         "curve.pause_s=0.1",
     )
     assert finished.code == 0, finished.text
-    assert "ray.time_budget_s=6, was used up" in finished.out
+    assert "ray.time_budget_s=12, was used up" in finished.out
     sweep = last_sweep()
-    assert 2 < len(sweep.trials) < 60
+    assert 2 < len(sweep.trials) < 1000
     assert set(sweep.statuses) <= {"COMPLETED", "INTERRUPTED"}
     ended = [trial for trial in sweep.trials if trial["status"] == "INTERRUPTED"]
     assert all("time_budget_s" in trial["info"]["sweep"]["stop_reason"] for trial in ended)
@@ -214,6 +214,7 @@ def test_a_trial_that_takes_too_long_times_out_and_the_others_do_not(command, la
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_trial_that_hangs_in_one_call_is_given_up(command, last_sweep):
     finished = command(
         "curve_outer",

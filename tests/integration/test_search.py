@@ -7,7 +7,12 @@ import yaml
 
 pytestmark = pytest.mark.integration
 
-SEARCHERS = ("optuna", "hyperopt", "nevergrad", "bayesopt", "zoopt")
+# Every searcher is in test_searchers; of whole sweeps with them, two are in the quick tests.
+SEARCHERS = (
+    "optuna",
+    "hyperopt",
+    *(pytest.param(name, marks=pytest.mark.long) for name in ("nevergrad", "bayesopt", "zoopt")),
+)
 
 
 def _sweep_id(sweep):

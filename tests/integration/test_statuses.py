@@ -56,6 +56,7 @@ def _text(trial):
     return "".join(trial.get("fail_trace") or [])
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_every_way_to_end_has_its_status_and_its_text(command, last_sweep):
     endings = ["return", "raise", "exit", "leave", "kill", "loop", "compiled"]
@@ -225,7 +226,7 @@ def test_a_lost_node_is_a_failed_trial_of_a_sweep_that_goes_on(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("following", ["a sweep", "sync"])
+@pytest.mark.parametrize("following", [pytest.param("a sweep", marks=pytest.mark.long), "sync"])
 def test_the_next_command_says_what_a_killed_driver_could_not(
     command, database, home, tmp_path, following
 ):

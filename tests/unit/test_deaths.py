@@ -4,7 +4,8 @@ import pytest
 from ray.air.execution._internal.actor_manager import RayActorManager
 from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError
 
-from sacred_ray_ingredient.engines.deaths import deaths_of_single_trials, in_plain_words, why
+from sacred_ray_ingredient.engines.death_words import in_plain_words
+from sacred_ray_ingredient.engines.deaths import deaths_of_single_trials, why
 
 DIED = "the worker process died"
 DEAD = """The actor died unexpectedly before finishing this task.

@@ -264,3 +264,41 @@ def test_a_request_is_read_from_a_run_of_the_outer():
     request = OuterRequest.of_run(run)
     assert (request.config["a"], request.config_updates) == (2, {"c": 1})
     assert (request.named_configs, request.force) == (["b"], True)
+
+
+class TestEngine:
+    @pytest.mark.parametrize(
+        ("ray", "engine"),
+        [
+            ({}, "direct"),
+            ({"engine": "direct"}, "direct"),
+            ({"engine": "tune"}, "tune"),
+            ({"search_alg": "optuna", "num_samples": 3}, "tune"),
+            ({"scheduler": "median", "metric": "loss"}, "tune"),
+            ({"stop": {"loss": 0.1}, "metric": "loss"}, "direct"),
+        ],
+    )
+    def test_is_chosen_by_what_is_asked_for(self, ray, engine):
+        assert plan({**SPACE, **ray}).engine == engine
+
+    def test_is_direct_for_listed_trials(self):
+        listed = {"trials": [{"config_updates": {"base_lr": 0.5}, "named_configs": []}]}
+        assert plan(listed).engine == "direct"
+
+    @pytest.mark.parametrize(
+        "asked", [{"search_alg": "optuna", "num_samples": 3}, {"scheduler": "median_stopping"}]
+    )
+    def test_without_tune_has_neither_searcher_nor_scheduler(self, asked):
+        name, choice = next(iter(asked.items()))
+        found = mistakes({**SPACE, "metric": "loss", "engine": "direct", **asked})
+        assert found == [
+            "ray.engine is 'direct', which runs trials that do not depend on each other, and "
+            f"ray.{name} is {choice}; use ray.engine=auto."
+        ]
+
+    def test_without_tune_names_both(self):
+        asked = {"search_alg": "optuna", "num_samples": 3, "scheduler": "median"}
+        found = mistakes({**SPACE, "metric": "loss", "engine": "direct", **asked})
+        assert [sentence.partition(" and ray.")[2].split()[0] for sentence in found] == [
+            *["search_alg", "scheduler"]
+        ]

@@ -22,10 +22,15 @@ NAMES = sorted(
 )
 NEEDS_RAY = (
     f"{package.__name__}.engines.deaths",
+    f"{package.__name__}.engines.direct",
+    f"{package.__name__}.engines.direct_crew",
+    f"{package.__name__}.engines.direct_queue",
+    f"{package.__name__}.engines.direct_worker",
     f"{package.__name__}.engines.endings",
     f"{package.__name__}.engines.make_searcher",
     f"{package.__name__}.engines.mended",
     f"{package.__name__}.engines.tune",
+    f"{package.__name__}.engines.tune_controller",
     f"{package.__name__}.engines.tune_scheduler",
     f"{package.__name__}.engines.tune_search",
     f"{package.__name__}.engines.tune_trials",

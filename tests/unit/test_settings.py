@@ -267,3 +267,16 @@ class TestRecord:
 def test_what_is_about_a_sweep_that_goes_on_needs_one(name):
     _, (mistake,) = read_settings({name: True})
     assert mistake.startswith(f"ray.{name} is True, which is about a sweep that goes on")
+
+
+class TestEngine:
+    @pytest.mark.parametrize("engine", ["auto", "direct", "tune"])
+    def test_is_one_of_those_there_are(self, engine):
+        settings, mistakes = read_settings({"engine": engine})
+        assert (settings.engine, mistakes) == (engine, [])
+
+    @pytest.mark.parametrize("engine", ["Direct", "ray", "", None, 1, True])
+    def test_is_no_other(self, engine):
+        settings, mistakes = read_settings({"engine": engine})
+        assert mistakes == [f"ray.engine is {engine!r}; it must be 'auto', 'direct' or 'tune'."]
+        assert settings.engine == "auto"

@@ -45,7 +45,7 @@ def test_it_has_what_was_asked():
     found = info(**SPACE, exp_name="mine", num_samples=2)
     assert found["sweep_id"].startswith("sweep-")
     expected = {
-        **{"exp_name": "mine", "engine": "tune", "inner": "unit_inner:unit_ex"},
+        **{"exp_name": "mine", "engine": "direct", "inner": "unit_inner:unit_ex"},
         **{"searcher": "random and grid search", "scheduler": "FIFO", "stop": []},
         **{"search_space": {"base_lr": "grid_search([1.0, 2.0, 3.0])"}, "dependent": {}},
         **{"metric": "loss", "mode": "min", "total": 6, "time_budget_used_up": False},

@@ -80,16 +80,14 @@ class TestCompleted:
         assert document()["info"]["sweep"]["resources"] == {"CPU": 1.0}
         assert document()["omniboard"]["tags"] == ["my_search", "sweep-1", "trial"]
 
-    def test_reports_its_metrics_and_at_the_end_its_result(self, run_one, reports, database):
+    def test_reports_its_metrics_and_at_the_end_its_result(self, run_one, reports):
         run_one("unit_ex", sampled={"base_lr": 2.0})
         common = {"run_id": 1, "attempt": 1}
         assert reports == [
             {"loss": 4.0, "step": 0, "status": "RUNNING", **common},
             {"loss": 2.0, "step": 1, "status": "RUNNING", **common},
-            {
-                **{"loss": 2.0, "step": 1, "result": 10.0, "status": "COMPLETED", **common},
-                "run_config": database.runs.find_one()["config"],
-            },
+            # Its configuration is in the record, and need not be sent.
+            {"loss": 2.0, "step": 1, "result": 10.0, "status": "COMPLETED", **common},
         ]
 
     def test_throttled_reports_still_end_with_the_latest(self, run_one, reports, database):
@@ -116,6 +114,8 @@ class TestCompleted:
     def test_without_a_database_reports_all_the_same(self, run_one, reports):
         run_one("unit_ex", target=RecordTarget(None))
         assert (reports[-1]["status"], reports[-1]["run_id"]) == ("COMPLETED", None)
+        config = reports[-1]["run_config"]
+        assert (config["seed"], config["unit_data"]) == (11, {"size": 3, "doubled": 6})
 
 
 class TestFailed:

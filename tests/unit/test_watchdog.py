@@ -158,3 +158,63 @@ def test_the_reason_is_noted_before_the_exception_comes_and_only_then():
         finally:
             seen = list(noted)
     assert seen == ["now"]
+
+
+class Ended(KeyboardInterrupt):
+    """What another thread ends a block with."""
+
+
+class TestInterruptionFromAnotherThread:
+    def test_ends_the_block_after_the_note(self, given_up):
+        noted, told = [], []
+        begun = time.monotonic()
+
+        def interrupt():
+            told.append(watched.interrupt(Ended, lambda: noted.append("why")))
+
+        timer = threading.Timer(0.05, interrupt)
+        watched = Watchdog(None, given_up.set)
+        timer.start()
+        with pytest.raises(Ended, match=r"^$"), watched:
+            loop(10)
+        assert (noted, told) == (["why"], [True])
+        assert time.monotonic() - begun < 5
+        assert not given_up.is_set()
+
+    def test_does_nothing_after_the_block(self, given_up):
+        with Watchdog(None, given_up.set) as watched:
+            pass
+        assert watched.interrupt(Ended, pytest.fail) is False
+        loop(0.05)
+
+    def test_that_comes_as_the_block_ends_is_taken_back(self, given_up):
+        with Watchdog(None, given_up.set) as watched:
+            watched._raised = Ended
+            watched._lock = Late(Ended())
+        assert watched._ended.is_set()
+
+    def test_that_is_on_its_way_does_not_leave_the_block(self, monkeypatch, given_up):
+        raised = []
+        monkeypatch.setattr(watchdog, "_raise_in_thread", lambda *given: raised.append(given))
+        with Watchdog(None, given_up.set) as watched:
+            assert watched.interrupt(Ended, lambda: None) is True
+        me = threading.get_ident()
+        assert raised == [(me, Ended), (me, None)]
+
+    def test_is_told_from_an_interruption_by_the_user(self, given_up):
+        def end():
+            with Watchdog(None, given_up.set) as watched:
+                watched._lock = Late(KeyboardInterrupt("by the user"))
+
+        with pytest.raises(KeyboardInterrupt, match=r"^by the user$"):
+            end()
+
+    def test_by_the_user_within_the_block_passes(self, given_up):
+        with pytest.raises(KeyboardInterrupt, match=r"^by the user$"), Watchdog(60, given_up.set):
+            raise KeyboardInterrupt("by the user")
+
+    def test_leaves_the_limit_as_it_was(self, given_up):
+        watched = Watchdog(0.05, given_up.set)
+        with pytest.raises(TrialTimeout, match=r"^$"), watched:
+            loop(10)
+        assert watched.interrupt(Ended, pytest.fail) is False
