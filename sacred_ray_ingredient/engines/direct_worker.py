@@ -17,6 +17,7 @@ from typing import Any
 import ray
 from sacred.run import Run
 
+from sacred_ray_ingredient.capture import use_file
 from sacred_ray_ingredient.engines.endings import ending_of_sweep
 from sacred_ray_ingredient.errors import SacredRayError, TrialFailed
 from sacred_ray_ingredient.frozen_import import install
@@ -102,6 +103,7 @@ class TrialWorker:
     def __init__(self, sweep: SweepTask, stop_rules: Sequence[Any], folder: str) -> None:
         if sweep.code is not None:
             install(sweep.code)
+        use_file()
         self._sweep = sweep
         self._stop_rules: list[StopRule] = ray.get(stop_rules[0])
         self._folder = Path(folder)

@@ -13,6 +13,7 @@ from typing import Any
 import ray
 from ray import tune
 
+from sacred_ray_ingredient.capture import use_file
 from sacred_ray_ingredient.engines.endings import announced_ending
 from sacred_ray_ingredient.record.target import close_clients
 from sacred_ray_ingredient.tasks import Ending, SweepTask, TrialTask
@@ -61,6 +62,7 @@ def make_trainable(sweep: SweepTask) -> Callable[[Mapping[str, Any]], None]:
 
     def trainable(config: Mapping[str, Any]) -> None:
         os.environ.update(_ENVIRONMENT)
+        use_file()
         trial = TrialTask.from_config(config)
         report = functools.partial(_report_to_tune, sweep.sweep_id, trial)
         with _restored_folder(trial) as restored:
