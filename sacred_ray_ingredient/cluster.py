@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import inspect
 import os
 import signal
 import socket
@@ -58,8 +60,10 @@ def _start(settings: SweepSettings) -> None:
     mistake = _address_mistake(settings.address)
     if mistake is not None:
         raise ConfigMistakes([mistake])
+    arguments = _init_arguments(settings)
     try:
-        ray.init(**_init_arguments(settings))
+        with _only_what_is_needed(arguments):
+            ray.init(**arguments)
     except SystemExit as error:  # Ray's own answer to SIGTERM while it starts
         raise SweepInterrupted(signal.SIGTERM) from error
     except (ConnectionError, ValueError, TypeError, RuntimeError) as error:
@@ -69,6 +73,27 @@ def _start(settings: SweepSettings) -> None:
                 f"ray.init_kwargs={dict(settings.init_kwargs)!r}: {error}"
             ]
         ) from error
+
+
+@contextlib.contextmanager
+def _only_what_is_needed(arguments: Mapping[str, Any]) -> Iterator[None]:
+    """Leave out two processes of a local Ray of our own, which take a second to start.
+
+    The autoscaler has nothing to scale there, and the log monitor brings the output of workers to
+    a driver that does not show it. ``ray start`` has flags for both, ``ray.init`` has none.
+    """
+    from ray._private import parameter
+
+    whole: Any = parameter.RayParams
+    taken = inspect.signature(whole.__init__).parameters
+    lean = {"no_monitor": True, "include_log_monitor": False}
+    if arguments.get("address") == "local" and not arguments.get("log_to_driver"):
+        known = {name: value for name, value in lean.items() if name in taken}
+        parameter.RayParams = functools.partial(whole, **known)
+    try:
+        yield
+    finally:
+        parameter.RayParams = whole
 
 
 def _address_mistake(address: str | None) -> str | None:
