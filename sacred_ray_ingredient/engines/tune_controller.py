@@ -192,6 +192,26 @@ class SweepController(TuneController):
         is_over = self._search_alg.is_finished() and not self._staged_trials
         super()._cleanup_cached_actors(force_all=force_all or is_over)
 
+    def _maybe_reuse_cached_actor(self, trial: Trial) -> bool:
+        """Give the process of an ended trial to one that has none, not to one whose own starts.
+
+        Tune ends the starting one in that case. With trials that are shorter than the start of a
+        process, as many as can run at once would never be there.
+        """
+        if trial in self._resetting_trials or not self._is_starting(trial):
+            reused: bool = super()._maybe_reuse_cached_actor(trial)
+            return reused
+        for other in self._pending_trials_list:
+            is_waiting = other in self._pending_trials and other not in self._resetting_trials
+            if is_waiting and not self._is_starting(other) and other in self._staged_trials:
+                super()._maybe_reuse_cached_actor(other)
+                break
+        return False
+
+    def _is_starting(self, trial: Trial) -> bool:
+        actor = self._trial_to_actor.get(trial)
+        return actor in self._actor_manager._live_actors_to_ray_actors_resources
+
     def _remove_actor(self, tracked_actor: Any) -> None:
         if self._actor_manager.is_actor_started(tracked_actor):
             super()._remove_actor(tracked_actor)

@@ -241,6 +241,65 @@ class TestSweepController:
         kept = [controller._actor_cache.cache_object(factory, object()) for _ in range(4)]
         assert kept == [True, True, True, False]
 
+    @pytest.fixture
+    def reused(self, monkeypatch):
+        """The trials that were given the process of an ended one."""
+        reused = []
+
+        def reuse(self, trial):
+            reused.append(trial)
+            return True
+
+        monkeypatch.setattr(tune_controller.TuneController, "_maybe_reuse_cached_actor", reuse)
+        return reused
+
+    def waiting(self, controller, make_trial, count):
+        """Let trials wait, each with a process of its own asked for."""
+        trials = [make_trial(index) for index in range(count)]
+        for number, trial in enumerate(trials):
+            controller.add_trial(trial)
+            controller._staged_trials.add(trial)
+            controller._trial_to_actor[trial] = TrackedActor(number)
+        controller._pending_trials_list = list(trials)
+        return trials
+
+    def start(self, controller, trial):
+        actor = controller._trial_to_actor[trial]
+        controller._actor_manager._live_actors_to_ray_actors_resources[actor] = object()
+
+    def test_a_process_that_starts_is_not_ended_for_one_that_is_free(
+        self, make, make_trial, reused
+    ):
+        controller = make()
+        first, second, third = self.waiting(controller, make_trial, 3)
+        self.start(controller, first)
+        self.start(controller, second)
+        assert not controller._maybe_reuse_cached_actor(first)
+        assert reused == [third]
+        assert controller._maybe_reuse_cached_actor(third)
+        assert reused == [third, third]
+
+    def test_where_the_processes_of_all_start_the_free_one_waits(self, make, make_trial, reused):
+        controller = make()
+        (only,) = self.waiting(controller, make_trial, 1)
+        self.start(controller, only)
+        assert not controller._maybe_reuse_cached_actor(only)
+        assert reused == []
+
+    def test_a_trial_that_is_being_reset_keeps_the_process_that_it_was_given(
+        self, make, make_trial, reused
+    ):
+        controller = make()
+        first, second = self.waiting(controller, make_trial, 2)
+        self.start(controller, first)
+        controller._resetting_trials.add(first)
+        assert controller._maybe_reuse_cached_actor(first)
+        assert reused == [first]
+        controller._resetting_trials.add(second)
+        controller._resetting_trials.discard(first)
+        assert not controller._maybe_reuse_cached_actor(first)
+        assert reused == [first]
+
     def test_keeps_no_process_when_no_more_trials_come(self, make, make_trial, monkeypatch):
         controller, trial, ended = make(at_once=3), make_trial(), []
         controller.add_trial(trial)
