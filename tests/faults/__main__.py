@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 import time
 from collections.abc import Sequence
 
+from sacred_ray_ingredient.settings import ENGINES
 from tests.faults.faults import FAULTS, make_row
+from tests.faults.sweeps import ENGINE_VARIABLE
 from tests.faults.table import as_markdown, as_text, complaints
 
 
@@ -18,11 +21,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
     parser.add_argument("--full", action="store_true", help="try each as often as the docs say")
     parser.add_argument("--markdown", action="store_true", help="print the table as Markdown")
+    parser.add_argument("--engine", default="auto", choices=ENGINES, help="what runs the trials")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(names)}")
     arguments = parser.parse_args(argv)
     unknown = set(arguments.names) - set(names)
     if unknown:
         parser.error(f"there is no fault {', '.join(sorted(unknown))}; there are: {names}")
+    os.environ[ENGINE_VARIABLE] = arguments.engine
     # What the suite has started is ended on the way out, and a signal alone leaves no way.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     rows = []

@@ -19,6 +19,8 @@ from tests.faults.ground_truth import Comparison, Execution, Kills, compare, rea
 from tests.faults.servers import Deployment
 from tests.integration.harness import Command, Finished, end_marked, is_marked, marked_processes
 
+# Names the engine of the sweeps.
+ENGINE_VARIABLE = "SACRED_RAY_FAULT_ENGINE"
 _START_PATIENCE_S = 90.0
 _SWEEP_PATIENCE_S = 400.0
 _WORKERS_PATIENCE_S = 60.0
@@ -65,6 +67,7 @@ class Plan:
             f"fault_ex.pause_s={self.pause_s}",
             f"fault_ex.notes={notes}",
             "ray.init_kwargs.num_cpus=2",
+            f"ray.engine={os.environ.get(ENGINE_VARIABLE, 'auto')}",
         ]
 
 
