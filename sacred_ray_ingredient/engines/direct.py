@@ -102,7 +102,8 @@ class _Search:
             return
         # What is left is an estimate where a sweep goes on.
         self._crew.grow(max(self._left, 1) + self._crew.busy)
-        for worker in self._crew.idle(self._sizes.batches_ahead):
+        ahead = self._sizes.batches_ahead(self._left, len(self._crew))
+        for worker in self._crew.idle(ahead):
             tasks = self._queue.take(self._sizes.choose(self._left, len(self._crew)))
             if not tasks:
                 return

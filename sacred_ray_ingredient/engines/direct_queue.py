@@ -17,6 +17,8 @@ _MOST_AHEAD = 512
 # Seconds that a batch shall take: long against the milliseconds that it costs to hand it out.
 _BATCH_S = 0.25
 _MOST_IN_BATCH = 200
+# So many trials for each worker are far from the end, unless they are as long as this.
+_FAR, _LONG_S = 4, 10.0
 # Share of the newest batch in the mean time of a trial.
 _NEWEST = 0.3
 
@@ -130,10 +132,22 @@ class BatchSize:
         before = self._mean_s
         self._mean_s = newest if before is None else before + _NEWEST * (newest - before)
 
-    @property
-    def batches_ahead(self) -> int:
-        """How many batches a worker is given before it has reported: a second one if short."""
-        return 2 if self._mean_s is not None and self._mean_s < _BATCH_S / 2 else 1
+    def batches_ahead(self, left: int, workers: int) -> int:
+        """Return how many batches a worker is given before it has reported.
+
+        A second one, so that it need not wait for the driver; but no long trial waits at the end
+        behind another while a worker is free.
+
+        Parameters
+        ----------
+        left, workers
+            As for `choose`.
+        """
+        if self._mean_s is None:
+            return 1
+        is_short = self._mean_s < _BATCH_S / 2
+        is_far_from_end = left > _FAR * workers and self._mean_s < _LONG_S
+        return 2 if is_short or is_far_from_end else 1
 
     def choose(self, left: int, workers: int) -> int:
         """Return the number of trials of the next batch.

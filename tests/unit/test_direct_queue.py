@@ -156,9 +156,9 @@ class TestWhatCannotBeComputed:
 class TestBatchSize:
     def test_is_one_as_long_as_nothing_is_known(self):
         sizes = BatchSize()
-        assert (sizes.choose(1000, 2), sizes.batches_ahead) == (1, 1)
+        assert (sizes.choose(1000, 2), sizes.batches_ahead(1000, 2)) == (1, 1)
         sizes.learn(0, 0.3)
-        assert (sizes.choose(1000, 2), sizes.batches_ahead) == (1, 1)
+        assert (sizes.choose(1000, 2), sizes.batches_ahead(1000, 2)) == (1, 1)
 
     @pytest.mark.parametrize(("seconds", "size"), [(0.0025, 100), (0.01, 25), (0.1, 2), (3.0, 1)])
     def test_takes_a_quarter_of_a_second(self, seconds, size):
@@ -206,10 +206,16 @@ class TestBatchSize:
         assert (given[0], given[-1]) == (75, 1)
 
     @pytest.mark.parametrize(("seconds", "ahead"), [(0.001, 2), (0.12, 2), (0.13, 1), (60.0, 1)])
-    def test_only_short_trials_wait_behind_others(self, seconds, ahead):
+    def test_at_the_end_only_short_trials_wait_behind_others(self, seconds, ahead):
         sizes = BatchSize()
         sizes.learn(1, seconds)
-        assert sizes.batches_ahead == ahead
+        assert sizes.batches_ahead(8, 2) == ahead
+
+    @pytest.mark.parametrize(("seconds", "ahead"), [(0.001, 2), (9.0, 2), (11.0, 1)])
+    def test_far_from_the_end_a_worker_need_not_wait_for_the_driver(self, seconds, ahead):
+        sizes = BatchSize()
+        sizes.learn(1, seconds)
+        assert sizes.batches_ahead(9, 2) == ahead
 
     def test_follows_trials_that_become_longer(self):
         sizes = BatchSize()
@@ -220,4 +226,4 @@ class TestBatchSize:
         assert sizes.choose(10_000, 2) == 8  # 0.001 + 0.3 * 0.1 s each
         for _ in range(30):
             sizes.learn(1, 1.0)
-        assert (sizes.choose(10_000, 2), sizes.batches_ahead) == (1, 1)
+        assert (sizes.choose(10_000, 2), sizes.batches_ahead(8, 2)) == (1, 1)
