@@ -17,7 +17,7 @@ from sacred_ray_ingredient.engines.death_words import in_plain_words
 from sacred_ray_ingredient.engines.direct_crew import Came, Crew, starter
 from sacred_ray_ingredient.engines.direct_queue import BatchSize, TaskQueue
 from sacred_ray_ingredient.engines.direct_worker import TrialReport, last_checkpoint
-from sacred_ray_ingredient.engines.endings import Endings
+from sacred_ray_ingredient.engines.endings import Endings, was_taken
 from sacred_ray_ingredient.errors import SacredRayError
 from sacred_ray_ingredient.tasks import TrialOutcome, TrialTask
 
@@ -56,7 +56,8 @@ class _Search:
         self._endings = Endings(job.sweep.sweep_id)
         resources = settings.resources_per_trial
         start = starter(job.sweep, job.stop_rules, str(self._folder), resources)
-        self._unbegun: set[int] = set()
+        self._sweep_id = job.sweep.sweep_id
+        self._not_taken: set[int] = set()
         self._is_ending = False
         self._is_recorded = job.is_recorded
         self._crew = Crew(start, resources, settings.max_concurrent_trials or max(job.total, 1))
@@ -132,7 +133,7 @@ class _Search:
         """Find out which of its trials a dead worker had begun: the last of them it died of."""
         reason = in_plain_words(came.error)
         begun = [task for task in came.tasks if self._listener.has_begun(_outcome(task))]
-        lost = begun or self._died_early(came.tasks[:1])
+        lost = begun or self._died_early(came)
         self._put_back([task for task in came.tasks if task not in lost])
         for task in lost:
             outcome = _outcome(task, TrialReport("FAILED", task.run_id, error=reason))
@@ -143,14 +144,16 @@ class _Search:
             elif outcome.status != "COMPLETED":
                 self._retry(task)
 
-    def _died_early(self, first: list[TrialTask]) -> list[TrialTask]:
-        """Tell whether a worker died of its first trial, of which the record knows nothing.
+    def _died_early(self, came: Came) -> list[TrialTask]:
+        """Return the first trial of a dead worker, unless it had died before it was given that.
 
-        The first time it may have died before it was given the trial.
+        That can be so once, not again and again.
         """
-        if not self._is_recorded or first[0].index in self._unbegun:
+        first = came.tasks[:1]
+        is_known = not self._is_recorded or first[0].index in self._not_taken
+        if is_known or was_taken(self._sweep_id, came.worker, first[0]):
             return first
-        self._unbegun.add(first[0].index)
+        self._not_taken.add(first[0].index)
         return []
 
     def _may_retry(self, task: TrialTask) -> bool:

@@ -46,11 +46,14 @@ class Came:
         None if the worker died.
     error
         Ray's text about its death.
+    worker
+        Ray's id of the worker.
     """
 
     tasks: list[TrialTask]
     report: BatchReport | None
     error: str = ""
+    worker: str = ""
 
 
 class Crew:
@@ -194,7 +197,7 @@ class Crew:
         tasks = self._dismiss(worker)
         if was_ready:
             self._looked = float("-inf")  # another one may take its place
-            return Came(tasks, None, error)
+            return Came(tasks, None, error, worker.actor._actor_id.hex())
         self._stillborn += 1
         if self._stillborn >= _MOST_STILLBORN and not len(self):
             self._failure = SweepFailed(f"No worker process can be started: {error}")

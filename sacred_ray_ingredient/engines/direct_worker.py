@@ -18,7 +18,7 @@ import ray
 from sacred.run import Run
 
 from sacred_ray_ingredient.capture import use_file
-from sacred_ray_ingredient.engines.endings import ending_of_sweep
+from sacred_ray_ingredient.engines.endings import ending_of_sweep, note_taken
 from sacred_ray_ingredient.errors import SacredRayError, TrialFailed
 from sacred_ray_ingredient.frozen_import import install
 from sacred_ray_ingredient.metrics import reported_metrics
@@ -107,7 +107,9 @@ class TrialWorker:
         self._sweep = sweep
         self._stop_rules: list[StopRule] = ray.get(stop_rules[0])
         self._folder = Path(folder)
-        self._resources = ray.get_runtime_context().get_assigned_resources()
+        context = ray.get_runtime_context()
+        self._resources = context.get_assigned_resources()
+        self._worker_id = context.get_actor_id()
         # Of the trial before, for the first step of the next one.
         self._expected_names: set[str] = set()
         self._watch = _SweepWatch(sweep.sweep_id)
@@ -127,6 +129,8 @@ class TrialWorker:
         started = time.monotonic()
         reports: list[TrialReport] = []
         seconds, mistake = 0.0, None
+        if trials:
+            note_taken(self._sweep.sweep_id, self._worker_id, trials[0])
         for trial in trials:
             if self._watch.ending is not None:
                 break

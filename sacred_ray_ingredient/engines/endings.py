@@ -89,6 +89,24 @@ def ending_of_sweep(sweep_id: str) -> Ending | None:
     return _announced(_sweep_key(sweep_id))
 
 
+def note_taken(sweep_id: str, worker: str, task: TrialTask) -> None:
+    """Note in a worker which trial it is about to begin, before the record can know of it."""
+    internal_kv._internal_kv_put(_worker_key(sweep_id, worker), _attempt(task))
+
+
+def was_taken(sweep_id: str, worker: str, task: TrialTask) -> bool:
+    """Tell the driver whether a worker that died was about to begin this trial."""
+    return bool(internal_kv._internal_kv_get(_worker_key(sweep_id, worker)) == _attempt(task))
+
+
+def _worker_key(sweep_id: str, worker: str) -> bytes:
+    return f"{_PREFIX}:{sweep_id}:worker:{worker}".encode()
+
+
+def _attempt(task: TrialTask) -> bytes:
+    return f"{task.index}:{task.attempt}".encode()
+
+
 def _announced(key: bytes) -> Ending | None:
     found = internal_kv._internal_kv_get(key)
     return Ending(**json.loads(found)) if found else None

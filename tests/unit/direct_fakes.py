@@ -1,6 +1,7 @@
 """Workers of the direct engine without Ray: what they do is drawn, in an order that is drawn."""
 
 import types
+import uuid
 from collections import Counter
 
 from ray.exceptions import RayActorError
@@ -30,6 +31,7 @@ class Actor:
 
     def __init__(self, world):
         self.world = world
+        self._actor_id = types.SimpleNamespace(hex=lambda: uuid.uuid4().hex)
         self.calls = []
         self.is_dead = False
         self.is_ready = False
@@ -95,6 +97,7 @@ class World:
         self.killed = []
         self.runs = []
         self.begun = set()
+        self.taken = set()
         self.statuses = {}
         self.announced = []
         self.cleared = 0
@@ -156,6 +159,7 @@ class World:
             fate = self.fate(task)
             key = task.index, task.attempt
             if fate == "dies unbegun":
+                self.taken.add((task.index, task.attempt))
                 actor.die()
                 return None
             assert key not in self.begun, f"{key} runs twice"
@@ -286,4 +290,7 @@ def install(world, monkeypatch):
     monkeypatch.setattr(direct_crew, "time", world)
     monkeypatch.setattr(direct, "time", world)
     monkeypatch.setattr(direct, "Endings", lambda sweep_id: world)
+    monkeypatch.setattr(
+        direct, "was_taken", lambda _, worker, task: (task.index, task.attempt) in world.taken
+    )
     monkeypatch.setattr(direct, "starter", lambda *arguments: world.start_worker)

@@ -226,7 +226,11 @@ class TestBatch:
     @pytest.fixture
     def worker(self, ended, monkeypatch, tmp_path):
         """A worker whose trials do what the function in ``does`` says."""
-        assigned = types.SimpleNamespace(get_assigned_resources=lambda: {"CPU": 1.0})
+        assigned = types.SimpleNamespace(
+            get_assigned_resources=lambda: {"CPU": 1.0}, get_actor_id=lambda: "worker-1"
+        )
+        self.taken = []
+        monkeypatch.setattr(direct_worker, "note_taken", lambda *each: self.taken.append(each))
         monkeypatch.setattr(direct_worker.ray, "get_runtime_context", lambda: assigned)
         self.does, self.contexts = {}, []
 
@@ -247,6 +251,11 @@ class TestBatch:
     @staticmethod
     def tasks(count=4):
         return [task(index, run_id=50 + index) for index in range(count)]
+
+    def test_is_noted_before_the_record_can_know_of_it(self, worker):
+        tasks = self.tasks()
+        worker.run(tasks)
+        assert self.taken == [("sweep-abc", "worker-1", tasks[0])]
 
     def test_is_run_in_its_order(self, worker):
         report = worker.run(self.tasks())

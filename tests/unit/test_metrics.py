@@ -1,8 +1,11 @@
 """Logged scalars on their way to Tune."""
 
 import math
+from itertools import pairwise
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sacred_ray_ingredient.metrics import (
     TUNE_NAMES,
@@ -326,3 +329,59 @@ def test_a_first_report_that_nobody_waits_for_comes_after_the_time_between_repor
         reporter.log("loss", 1.0, step)
         clock.now += 0.25
     assert [report["step"] for report in reports] == [4, 8]
+
+
+class TestRest:
+    """Values are taken in less time while nobody waits for a report and none is due."""
+
+    def test_is_between_reports_that_nobody_waits_for(self, reports):
+        clock = Clock()
+        reporter = StepReporter(reports.append, 1.0, clock=clock)
+        assert not reporter.rests
+        reporter.wait()
+        assert reporter.rests
+        clock.now = 1.0
+        assert not reporter.rests
+        reporter.log("loss", 1.0, 0)
+        reporter.log("loss", 1.0, 1)
+        assert len(reports) == 1
+        assert reporter.rests
+
+    @pytest.mark.parametrize(("every_s", "urgent"), [(0.0, None), (0.0, Urgent())])
+    def test_is_never_where_every_step_may_be_reported(self, reports, every_s, urgent):
+        reporter = StepReporter(reports.append, every_s, clock=Clock(), urgent=urgent)
+        reporter.wait()
+        assert not reporter.rests
+
+    @given(
+        st.lists(st.sampled_from([0.0, 0.1, 0.3, 1.2]), min_size=80, max_size=80),
+        st.permutations(["loss", "accuracy", "reward"]),
+        st.integers(1, 3),
+        st.booleans(),
+    )
+    def test_changes_no_report_but_when_it_comes(self, pauses, names, count, is_one_step):
+        clock, reports, made_at = Clock(), [], []
+        reporter = StepReporter(reports.append, 1.0, clock=clock)
+        reporter.wait()
+        names = names[:count]
+        for number, pause in enumerate(pauses):
+            clock.now += pause
+            name, row = names[number % count], number // count
+            step = 0 if is_one_step else row
+            if reporter.rests:
+                reporter.note(name, float(number), step)
+            else:
+                reporter.begin(name, float(number), step)
+                reporter.log(name, float(number), step)
+            assert (reporter.latest[name], reporter.step) == (float(number), step)
+            made_at += [(clock.now, row)] * (len(reports) - len(made_at))
+        for report, (_, row) in zip(reports, made_at, strict=True):
+            of = {int(report[name]) // count for name in names}
+            assert len(of) == 1, "a report has the values of one step"
+            assert row - 1 <= of.pop() <= row
+        times = [time for time, _ in made_at]
+        between = [later - before for before, later in pairwise(times)]
+        assert all(gap >= 1 - 1e-9 for gap in between)
+        # At the latest when the second step after it was due begins.
+        gaps = [later - before for before, later in pairwise([0.0, *times])]
+        assert all(gap <= 1.0 + 1.2 * 2 * count + 1e-9 for gap in gaps)
