@@ -228,10 +228,34 @@ class StepReporter:
         self._fast = None if urgent is None or every_s else FastReports(urgent, clock)
         self._pending: set[str] = set()
         self._must_report = False
+        self._is_watched = True
 
     def wait(self) -> None:
         """Let the first report wait, too; short trials whose reports nobody reads have none."""
         self._last_report = self._clock()
+        self._is_watched = False
+
+    @property
+    def rests(self) -> bool:
+        """Whether no report is due, and nobody waits for one."""
+        if self._is_watched or self._fast is not None:
+            return False
+        return self._clock() - self._last_report < self._every_s
+
+    def note(self, name: str, value: float, step: int) -> None:
+        """Take one logged scalar while the reporter rests, in less time than `log`.
+
+        Parameters
+        ----------
+        name, value, step
+            As for `log`.
+        """
+        pending = self._pending
+        if step != self.step or name in pending:
+            pending.clear()
+            self.step = step
+        pending.add(name)
+        self.latest[name] = float(value)
 
     def go_on(self, step: int | None, latest: Mapping[str, float]) -> None:
         """Begin where an earlier part of the trial was.

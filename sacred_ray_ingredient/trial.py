@@ -39,6 +39,7 @@ from sacred_ray_ingredient.watchdog import TrialTimeout, Watchdog, end_process, 
 
 # Lies in each checkpoint.
 _METRICS_FILE = ".sacred_ray_metrics.json"
+_NUMBERS = frozenset({float, int})
 
 
 class TrialStopped(KeyboardInterrupt):
@@ -151,7 +152,7 @@ def run_trial(sweep: SweepTask, trial: TrialTask, context: TrialContext) -> None
         if not sweep.is_watched:
             reporter.wait()
         _take_over_metrics(context.restored, reporter)
-        _forward_metrics(run, reporter)
+        _forward_metrics(run, reporter, checkpoint)
         checkpoints.set_keeper(checkpoints.Keeper(context.restored, checkpoint.keep))
         limit = sweep.trial_timeout_s
         too_long = f"It took longer than ray.trial_timeout_s={limit}."
@@ -235,6 +236,11 @@ class _NextCheckpoint:
             self._path, self._saved = self._saved, None
         return self._path is not None
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is to be reported."""
+        return self._saved is None and self._path is None
+
     def path(self) -> Path | None:
         """Return where it is."""
         return self._path
@@ -297,12 +303,17 @@ def _take_over_metrics(restored: Path | None, reporter: StepReporter) -> None:
     reporter.go_on(values.get("step"), reported_metrics(values))
 
 
-def _forward_metrics(run: Run, reporter: StepReporter) -> None:
+def _forward_metrics(run: Run, reporter: StepReporter, checkpoint: _NextCheckpoint) -> None:
     """Let each logged scalar reach the reporter too; the record gets it as before."""
     logger = run._metrics
     log_scalar_metric = logger.log_scalar_metric
+    steps = logger._metric_step_counter
 
     def log_and_report(metric_name: str, value: Any, step: int | None = None) -> None:
+        if type(value) in _NUMBERS and checkpoint.is_empty and reporter.rests:
+            log_scalar_metric(metric_name, value, step)
+            reporter.note(metric_name, value, steps[metric_name])
+            return
         value = plain(value)  # a NumPy or Torch scalar becomes a number
         counted = logger._metric_step_counter.get(metric_name, -1) + 1
         reporter.begin(metric_name, value, counted if step is None else step)

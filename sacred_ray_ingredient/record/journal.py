@@ -29,6 +29,14 @@ from sacred_ray_ingredient.record.lines import (
     read_block,
     read_bytes,
 )
+from sacred_ray_ingredient.record.points import (
+    MARK,
+    MARK_LINE,
+    Position,
+    path_of,
+    read_in_order,
+)
+from sacred_ray_ingredient.record.points_file import PointsFile
 
 SUFFIX = ".jsonl"
 _NEW = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_APPEND
@@ -37,6 +45,8 @@ _MOST_WAITING_BYTES = 256 * 2**20
 # Bytes of events that are handed on from memory, and how many are worth to be handed on at once.
 _MOST_FRESH_BYTES = 4 * 2**20
 _MANY_FRESH_BYTES = 2 * 2**20
+# So many scalars of a run are lines: short runs need no second file.
+_SCALARS_AS_LINES = 100
 
 
 class Journal:
@@ -53,6 +63,8 @@ class Journal:
     ----------
     files : KeptFiles
         What is to be stored with the run.
+    points : PointsFile
+        Has most scalars where there are many.
     """
 
     def __init__(self, path: Path, fsync_s: float | None = None) -> None:
@@ -69,6 +81,9 @@ class Journal:
         self._fresh_from = 0
         self._fresh_bytes = 0
         self.files = KeptFiles(path)
+        # Forced to the disk every few seconds, all are lines.
+        self._lines_left = _SCALARS_AS_LINES if fsync_s is None else -1
+        self.points = PointsFile(path, self._lock)
         self._file = self._open()
         _open_journals.add(self)
 
@@ -92,6 +107,8 @@ class Journal:
         line = encode(kind, content)
         with self._lock:
             self._put(line, (kind, content))
+            if kind == "end":
+                self.points.stop()
 
     def append_scalar(self, name: str, step: Any, value: Any, at: datetime.datetime) -> bool:
         """Write one value of a metric, as `append` does, in less time.
@@ -108,13 +125,19 @@ class Journal:
         bool
             Whether there is much that nobody has read yet.
         """
-        line = encode_scalar(name, step, value, at)
         with self._lock:
+            if self._lines_left == 0:
+                self._lines_left = -1
+                self.points.begin(self._put_mark)
+            if self.points.put(name, step, value, at):
+                return self.points.is_much()
+            self._lines_left -= 1
             before = self._fresh_bytes
+            line = encode_scalar(name, step, value, at)
             self._put(line, ("scalar", [name, step, value, at]))
             return before < _MANY_FRESH_BYTES <= self._fresh_bytes
 
-    def read(self, position: int) -> tuple[list[Event], int]:
+    def read(self, position: Position) -> tuple[list[Event], Position]:
         """Read events, those that wait for the disk included.
 
         Parameters
@@ -126,9 +149,12 @@ class Journal:
         -------
         events : list of tuple
             Kind and content of each.
-        position : int
+        position : int or Place
             For the next call.
         """
+        return read_in_order(self.path, position, self._read_lines, lambda: self.points.end)
+
+    def _read_lines(self, position: int) -> tuple[list[Event], int]:
         with self._lock:
             size = self._size
             if position == self._fresh_from:
@@ -141,7 +167,7 @@ class Journal:
                 self._forget_fresh(size + len(self._waiting))
         # Without the lock, for which the experiment would wait: what is there never changes.
         if is_long:
-            return read_block(self.path, position, size)
+            return read_block(self.path, position, size, MARK_LINE)
         in_file = read_bytes(self.path, position, size) if size > position else b""
         content = in_file + waiting
         return decode_lines(content)[0], position + len(content)
@@ -168,6 +194,7 @@ class Journal:
     def forget_in_child(self) -> None:
         """Give the lock up in a process that was forked: it is the parent's run."""
         self._lock = threading.Lock()
+        self.points.forget_in_child(self._lock)
         self._let_go()
 
     def _put(self, line: bytes, event: Event) -> None:
@@ -187,6 +214,13 @@ class Journal:
             return
         if time.monotonic() - self._last_fsync >= self._fsync_s:
             self._fsync()
+
+    def _put_mark(self) -> bool:
+        """Write where points begin; tell whether that is in the file."""
+        is_ready = self._file is not None and not self._waiting and not self._dropped
+        if is_ready:
+            self._put(MARK_LINE, (MARK, None))
+        return is_ready and not self._waiting
 
     def _put_slowly(self, line: bytes, event: Event) -> None:
         self._write_waiting()
@@ -208,6 +242,7 @@ class Journal:
 
     def _let_go(self) -> None:
         self._is_closed = True
+        self.points.close()
         if self._file is not None:
             os.close(self._file)
             self._file = None
@@ -253,6 +288,8 @@ class Journal:
 
     def _fsync(self) -> None:
         self._last_fsync = time.monotonic()
+        with contextlib.suppress(OSError):
+            self.points.sync()
         with contextlib.suppress(OSError):
             if self._file is not None:
                 os.fsync(self._file)
@@ -301,9 +338,10 @@ class DeadJournal:
             file.flush()
             os.fsync(file.fileno())
 
-    def read(self, position: int) -> tuple[list[Event], int]:
+    def read(self, position: Position) -> tuple[list[Event], Position]:
         """Read events; see `Journal.read`."""
-        return read_block(self.path, position)
+        read_lines = functools.partial(read_block, self.path, last=MARK_LINE)
+        return read_in_order(self.path, position, read_lines, lambda: None)
 
     def sync(self) -> None:
         """Do nothing: what is appended is forced to the disk."""
@@ -323,6 +361,7 @@ def delete(path: Path, has_files: bool = True) -> None:
     if has_files:
         shutil.rmtree(folder_of(path), ignore_errors=True)
     path.unlink(missing_ok=True)
+    path_of(path).unlink(missing_ok=True)
     with contextlib.suppress(OSError):
         path.parent.rmdir()
 

@@ -84,7 +84,9 @@ _as_json = json.JSONEncoder(
 ).encode
 
 
-def read_block(path: Path, position: int, end: int | None = None) -> tuple[list[Event], int]:
+def read_block(
+    path: Path, position: int, end: int | None = None, last: bytes = b""
+) -> tuple[list[Event], int]:
     """Read events from a part of a file that has a bounded size.
 
     Parameters
@@ -95,6 +97,8 @@ def read_block(path: Path, position: int, end: int | None = None) -> tuple[list[
         Where it begins.
     end
         Where the file is taken to end.
+    last
+        A line behind which nothing is read.
 
     Returns
     -------
@@ -105,12 +109,20 @@ def read_block(path: Path, position: int, end: int | None = None) -> tuple[list[
     """
     size = BLOCK_BYTES
     while True:
-        last = position + size if end is None else min(position + size, end)
-        content = read_bytes(path, position, last)
-        events, used = decode_lines(content)
+        until = position + size if end is None else min(position + size, end)
+        content = read_bytes(path, position, until)
+        events, used = decode_lines(_until(content, last))
         if used or len(content) < size:
             return events, position + used
         size *= 2  # a line that is longer
+
+
+def _until(content: bytes, last: bytes) -> bytes:
+    """Return lines up to a certain one, or all of them."""
+    if not last or content.startswith(last):
+        return content[: len(last)] or content
+    before = content.find(b"\n" + last)
+    return content if before < 0 else content[: before + 1 + len(last)]
 
 
 def read_bytes(path: Path, position: int, end: int | None = None) -> bytes:

@@ -93,6 +93,7 @@ class RunObserver(SacredObserver):
         self._artifacts = 0
         # The heartbeat has a thread of its own.
         self._lock = threading.RLock()
+        self.points = journal.points
 
     @property
     def run_id(self) -> int | None:

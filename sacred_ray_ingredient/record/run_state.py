@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import Any
 
 from sacred_ray_ingredient.nested import merge, unflatten
@@ -18,6 +18,8 @@ from sacred_ray_ingredient.record.documents import (
     plain_key,
 )
 from sacred_ray_ingredient.record.lines import Event
+from sacred_ray_ingredient.record.points import PointsReader, finite, time_of, value_of
+from sacred_ray_ingredient.record.series import Series
 
 # The collection of installed packages and of nodes, which many runs refer to.
 ENVIRONMENTS = "environments"
@@ -42,51 +44,6 @@ _IDENTITY = ("record", "sweep")
 RESERVED_ID = "reserved_id"
 # A metric with more points goes on in another document: about 50 bytes are needed for each.
 POINTS_PER_DOCUMENT = 200_000
-
-
-@dataclass
-class Series:
-    """One metric document: points that the database may not have yet.
-
-    Attributes
-    ----------
-    name : str
-        Of the metric; from the second document of a metric on with its number.
-    of : str
-        The metric.
-    part : int
-        Number of the document, from 1.
-    shipped : int
-        How many points were dropped here, since the database has them.
-    steps, values, timestamps : list
-        The points after these.
-    """
-
-    name: str
-    of: str
-    part: int = 1
-    shipped: int = 0
-    steps: list[Any] = field(default_factory=list)
-    values: list[Any] = field(default_factory=list)
-    timestamps: list[Any] = field(default_factory=list)
-
-    @property
-    def total(self) -> int:
-        """Number of all points."""
-        return self.shipped + len(self.values)
-
-    def add(self, step: Any, value: Any, timestamp: Any) -> None:
-        """Take one point."""
-        self.steps.append(step)
-        self.values.append(value)
-        self.timestamps.append(timestamp)
-
-    def drop_until(self, count: int) -> None:
-        """Forget the first points, which the database has."""
-        surplus = min(max(count - self.shipped, 0), len(self.values))
-        for points in (self.steps, self.values, self.timestamps):
-            del points[:surplus]
-        self.shipped += surplus
 
 
 class RunState:
@@ -125,7 +82,8 @@ class RunState:
         self.reserved: int | None = None
         self.tags: list[str] = []
         self.events = 0
-        self.last_time: Any = None
+        self._last_line: Any = None
+        self._last_point: datetime.datetime | None = None
         self._fields: dict[str, Any] = {}
         # On top of what the run itself says, by dotted path.
         self._settings: dict[str, Any] = {}
@@ -137,11 +95,21 @@ class RunState:
         self._nonfinite: Counter[str] = Counter()
         self._notes = Notes()
         self._current: dict[str, str] = {}
+        self._points = PointsReader()
 
     @property
     def has_ended(self) -> bool:
         """Whether the journal has the end of the run."""
         return self.status != "RUNNING"
+
+    @property
+    def last_time(self) -> Any:
+        """When something was written last, as far as that is said."""
+        line, point = self._last_line, self._last_point
+        if point is None:
+            return line
+        is_comparable = isinstance(line, datetime.datetime) and line.tzinfo is None
+        return max(line, point) if is_comparable else point
 
     def apply(self, events: Iterable[Event]) -> None:
         """Take further events; kinds that are not known are left out."""
@@ -218,7 +186,7 @@ class RunState:
             "heartbeat": None,
             "result": None,
         }
-        self.last_time = content.get("start_time")
+        self._last_line = content.get("start_time")
 
     def _on_queue(self, content: dict[str, Any]) -> None:
         self._on_start(content)
@@ -226,7 +194,7 @@ class RunState:
 
     def _on_scalar(self, content: list[Any]) -> None:
         name, step, value, time = content
-        self.last_time = time
+        self._last_line = time
         number = as_metric_value(value)
         if number is None:
             self._notes.add(f"metric {name!r}, step {step}: {value} is no number and left out")
@@ -236,6 +204,21 @@ class RunState:
             value = int(number) if isinstance(number, bool) else number
             self.last[name] = value
             self._series_of(name).add(step, value, time)
+
+    def _on_points(self, block: Any) -> None:
+        self.events += len(block) - 1
+        for name, points in self._points.by_name(block):
+            self._last_point = max(self._last_point or time_of(points[-1]), time_of(points[-1]))
+            good = finite(points)
+            if len(good) < len(points):
+                self._nonfinite[plain_key(name)] += len(points) - len(good)
+            if len(good):
+                self.last[name] = value_of(good[-1])
+            while len(good):
+                series = self._series_of(name)
+                room = POINTS_PER_DOCUMENT - series.total
+                series.add_packed(good[:room])
+                good = good[room:]
 
     def _series_of(self, name: str) -> Series:
         current = self._current.get(name, name)
@@ -253,7 +236,7 @@ class RunState:
 
     def _on_beat(self, content: dict[str, Any]) -> None:
         self._notes_from(content)
-        self.last_time = content["time"]
+        self._last_line = content["time"]
         self._fields["heartbeat"] = content["time"]
         if "out" in content:
             offset, text = content["out"]

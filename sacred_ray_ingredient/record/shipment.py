@@ -9,14 +9,10 @@ from sacred_ray_ingredient.record.amendments import as_update
 from sacred_ray_ingredient.record.files import missing_files, store_file
 from sacred_ray_ingredient.record.kept_files import KeptFiles
 from sacred_ray_ingredient.record.lines import Event
+from sacred_ray_ingredient.record.points import Position, bytes_before
 from sacred_ray_ingredient.record.run_ids import next_free
-from sacred_ray_ingredient.record.run_state import (
-    RunState,
-    Series,
-    as_object_id,
-    metric_id,
-    object_id,
-)
+from sacred_ray_ingredient.record.run_state import RunState, as_object_id, metric_id, object_id
+from sacred_ray_ingredient.record.series import Series
 from sacred_ray_ingredient.record.writes import POINTS_PER_REQUEST, changes_of, points_write
 
 # So many runs that begin at the same time may take the id that this one would have had.
@@ -32,7 +28,7 @@ class EventSource(Protocol):
     def record_id(self) -> str:
         """What tells the run's document from all others."""
 
-    def read(self, position: int) -> tuple[list[Event], int]:
+    def read(self, position: Position) -> tuple[list[Event], Position]:
         """Return the events after a position, and the next position."""
 
     @property
@@ -80,7 +76,7 @@ class Shipment:
         self.refusal: str | None = None
         self._database = database
         self._collection = collection
-        self._position = 0
+        self._position: Position = 0
         self._files_done = 0
         self._documents_done = 0
         self._amendments_done = 0
@@ -155,7 +151,7 @@ class Shipment:
     @property
     def size(self) -> int:
         """How many bytes of the journal were read."""
-        return self._position
+        return bytes_before(self._position)
 
     @property
     def place(self) -> tuple[Any, str]:
@@ -171,11 +167,11 @@ class Shipment:
         if self.run_id is None and (self._may_be_there or self._is_taken or not state.reserved):
             return False
         return (
-            self._position <= _MOST_BYTES_TOGETHER
+            self.size <= _MOST_BYTES_TOGETHER
             and len(state.files) == self._files_done
             and len(state.documents) == self._documents_done
             and len(state.amendments) == self._amendments_done
-            and all(len(series.values) <= POINTS_PER_REQUEST for series in state.series.values())
+            and all(series.waiting <= POINTS_PER_REQUEST for series in state.series.values())
         )
 
     @property
@@ -288,13 +284,13 @@ class Shipment:
             )
 
     def _append_metrics(self) -> None:
-        waiting = {name: series for name, series in self.state.series.items() if series.values}
+        waiting = {name: series for name, series in self.state.series.items() if series.waiting}
         while waiting:
             if not self._known:
                 self._count_points(waiting)
                 if self._is_gone:
                     return
-            waiting = {name: series for name, series in waiting.items() if series.values}
+            waiting = {name: series for name, series in waiting.items() if series.waiting}
             if not waiting:
                 return
             writes = self.metric_writes()
@@ -310,7 +306,7 @@ class Shipment:
         """Return writes that append all points, what they are of, and how many there are then."""
         writes = []
         for series in self.state.series.values():
-            if series.values:
+            if series.waiting:
                 there = self._counts.get(series.name, 0)
                 write, count = points_write(self._record_id, self.run_id, series, there)
                 writes.append((write, series, count))
@@ -346,7 +342,8 @@ class Shipment:
     def _read_again(self) -> None:
         """Begin anew with the whole journal: the database has lost what it had confirmed."""
         self.state = RunState()
-        self._position = self._files_done = self._documents_done = self._amendments_done = 0
+        self._position = 0
+        self._files_done = self._documents_done = self._amendments_done = 0
         self._counts.clear()
         self._written = {}
         self._tags_written = 0

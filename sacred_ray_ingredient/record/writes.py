@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sacred_ray_ingredient.record.run_state import Series, as_object_id, metric_id
+from sacred_ray_ingredient.record.run_state import as_object_id, metric_id
+from sacred_ray_ingredient.record.series import Series
 
 # The largest array that one request appends.
 POINTS_PER_REQUEST = 50_000
@@ -35,6 +36,7 @@ def points_write(record_id: str, run_id: int | None, series: Series, there: int)
 
     metric = as_object_id(metric_id(record_id, series.name))
     end = POINTS_PER_REQUEST
+    series.unpack(end)
     points = {
         "steps": series.steps[:end],
         "values": series.values[:end],

@@ -347,6 +347,13 @@ class TestRest:
         assert len(reports) == 1
         assert reporter.rests
 
+    def test_is_not_where_somebody_waits_for_reports(self, reports):
+        reporter = StepReporter(reports.append, 1.0, clock=Clock())
+        for step in range(3):
+            reporter.log("loss", 1.0, step)
+            assert not reporter.rests
+        assert len(reports) == 1
+
     @pytest.mark.parametrize(("every_s", "urgent"), [(0.0, None), (0.0, Urgent())])
     def test_is_never_where_every_step_may_be_reported(self, reports, every_s, urgent):
         reporter = StepReporter(reports.append, every_s, clock=Clock(), urgent=urgent)
