@@ -188,8 +188,10 @@ class SweepController(TuneController):
             self._kept = 0
 
     def _cleanup_cached_actors(self, force_all: bool = False) -> None:
-        # When no more trials come, no process is kept for them.
-        is_over = self._search_alg.is_finished() and not self._staged_trials
+        # When no more trials come, and none that was paused, no process is kept for them.
+        is_over = self._search_alg.is_finished() and not any(
+            trial.status in (Trial.PENDING, Trial.PAUSED) for trial in self._live_trials
+        )
         super()._cleanup_cached_actors(force_all=force_all or is_over)
 
     def _maybe_reuse_cached_actor(self, trial: Trial) -> bool:

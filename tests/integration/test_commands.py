@@ -52,7 +52,7 @@ def test_a_trials_document_has_all_that_the_data_contract_names(searched, last_s
             "configuration": index,
             "repetition": 0,
             "named_configs": [],
-            "engine": "tune",
+            "engine": "direct",
             "experiment": "experiments.inner:inner_ex",
             "sampled": {"exponent": index + 1},
             "resolved": {},

@@ -178,7 +178,7 @@ def same_sweep(home, ray_folder, database):
     """Run one sweep with each engine; return the trials of each."""
     found = {}
     for engine in ENGINES:
-        words = ["ray.search_space.exponent=[2, 5]", "ray.repeat=2", "seed=3", "ray.metric=result"]
+        words = ["ray.search_space.exponent=[2, 5]", "ray.repeat=2", "seed=3", "ray.num_samples=1"]
         words += ["ray.search_space.offset=uniform(0, 9)", "inner_ex.n_draws=500"]
         finished = Command(home, ray_folder)(
             "experiments.outer", "with", *words, f"ray.engine={engine}"

@@ -183,7 +183,7 @@ def test_a_worker_that_dies_before_its_trial_begins_leaves_a_document(
 ):
     (tmp_path / "early_inner.py").write_text(DIES_EARLY)
     (tmp_path / "early_outer.py").write_text(DIES_EARLY_OUTER)
-    words = ["ray.max_failures=1", "ray.search_space.size=[4]", "early.seed=9"]
+    words = ["ray.max_failures=1", "ray.search_space.size=[4]", "early.seed=9", "ray.engine=tune"]
     finished = command("early_outer", "with", *words, cwd=tmp_path)
     assert finished.code == 0, finished.text
     first, second = last_sweep().trials

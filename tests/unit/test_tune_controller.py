@@ -300,7 +300,8 @@ class TestSweepController:
         assert not controller._maybe_reuse_cached_actor(first)
         assert reused == [first]
 
-    def test_keeps_no_process_when_no_more_trials_come(self, make, make_trial, monkeypatch):
+    @pytest.mark.parametrize("status", [Trial.PENDING, Trial.PAUSED])
+    def test_keeps_no_process_when_no_more_trials_come(self, make, make_trial, monkeypatch, status):
         controller, trial, ended = make(at_once=3), make_trial(), []
         controller.add_trial(trial)
         monkeypatch.setattr(
@@ -311,6 +312,10 @@ class TestSweepController:
         controller.on_step_end()
         assert ended == []
         controller.search_alg.set_finished()
+        controller._set_trial_status(trial, status)
+        controller.on_step_end()
+        assert ended == []
+        controller._set_trial_status(trial, Trial.RUNNING)
         controller.on_step_end()
         assert ended == [process]
 
