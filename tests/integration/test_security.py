@@ -85,14 +85,16 @@ def _wait(is_so, what, seconds=120):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("engine", ["direct", pytest.param("tune", marks=pytest.mark.long)])
 def test_a_password_is_nowhere_and_readwrite_is_enough_for_a_sweep_and_its_resume(
-    own_command, database_of_ada, tmp_path
+    own_command, database_of_ada, tmp_path, engine
 ):
     port, database = database_of_ada
     own_command.environment["SACRED_MONGO_URL"] = f"mongodb://ada:{QUOTED}@127.0.0.1:{port}/adas"
     own_command.environment["RAY_TMPDIR"] = str(own_command.ray_folder)
     seen = tmp_path / "seen"
     words = ["ray.search_space.point=[0, 1, 2]", "looking_ex.seconds=8"]
+    words += [f"ray.engine={engine}"]
     places = {}
     with _command_lines() as lines:
         process, mark = own_command.start(OUTER, "with", *words, f"looking_ex.seen={seen}")
@@ -125,7 +127,9 @@ def test_a_password_is_nowhere_and_readwrite_is_enough_for_a_sweep_and_its_resum
     places["what Ray tells"] = seen.read_text()
     places["the process list"] = b"".join(lines).decode(errors="replace")
     places["the terminal"] = "".join(killed) + resumed.text
-    assert f"127.0.0.1:{port}" in places["what Ray tells"]
+    # What Tune runs is in Ray's store; what the direct engine runs is not.
+    assert (f"127.0.0.1:{port}" in places["what Ray tells"]) is (engine == "tune")
+    assert "JobID" in places["what Ray tells"]
     assert "raylet" in places["the process list"]
     for place, text in places.items():
         assert PASSWORD not in text, place
