@@ -33,7 +33,14 @@ def _metric(database, run, name):
     return found or {"steps": [], "values": []}
 
 
-@pytest.fixture(scope="class", params=SCHEDULERS)
+# In whole sweeps; the quick tests leave out those that are much like another one.
+_LONG = ("hyperband", "pb2")
+PARAMS = [
+    pytest.param(name, marks=pytest.mark.long if name in _LONG else ()) for name in SCHEDULERS
+]
+
+
+@pytest.fixture(scope="class", params=PARAMS)
 def searched(request, home, ray_folder, database):
     name = request.param
     words = ["ray.search_space.quality=uniform(0.5, 2)", f"ray.scheduler={SCHEDULERS[name]}"]
