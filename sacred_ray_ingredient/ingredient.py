@@ -55,10 +55,10 @@ def _default_config() -> None:
     resources_per_trial = {"cpu": 1}  # what a trial is given, in Ray's terms
     address = None  # Ray cluster to join; None: a local one for the time of the sweep
     init_kwargs = {}  # further arguments of ray.init
-    storage_path = None  # folder for Tune's own files; None: in the project folder .sacred_ray
+    storage_path = None  # folder for checkpoints and Tune's files; None: .sacred_ray/tune
     exp_name = None  # name of the search, a tag of its runs; None: that of the outer experiment
     engine = "auto"  # direct: fast, without searcher and scheduler; tune: Ray Tune; auto: by need
-    report_every = None  # seconds between reports to Tune; None: 1, or 0 with scheduler or stop
+    report_every = None  # seconds between reports; None: 1, or as scheduler and stop need
     resume = None  # sweep to go on with: its id, or last
     retry_failed = False  # whether the failed trials of a resumed sweep are run again
     accept_changes = False  # whether a sweep is resumed although its space, config or code changed

@@ -11,6 +11,7 @@ from typing import Any
 import ray
 from ray.exceptions import GetTimeoutError, RayError
 
+from sacred_ray_ingredient.cluster import RAY_NAMES, room_for
 from sacred_ray_ingredient.engines.direct_worker import BatchReport, TrialWorker
 from sacred_ray_ingredient.errors import InnerImportError, SacredRayError, SweepFailed
 from sacred_ray_ingredient.tasks import TrialTask
@@ -20,7 +21,6 @@ _LOOK_S = 2.0
 # As many workers may die in a row before any is ready.
 _MOST_STILLBORN = 3
 _CLOSE_S = 10.0
-_NAMES = {"cpu": "CPU", "gpu": "GPU"}
 
 
 @dataclass
@@ -251,29 +251,10 @@ def actor_options(resources: Mapping[str, float]) -> dict[str, Any]:
     options: dict[str, Any] = {"num_cpus": 0, "max_restarts": 0, "max_task_retries": 0}
     custom = {}
     for name, amount in resources.items():
-        if name.lower() in _NAMES:
+        if name.lower() in RAY_NAMES:
             options[f"num_{name.lower()}s"] = amount
         elif name == "memory":
             options["memory"] = amount
         else:
             custom[name] = amount
     return {**options, "resources": custom} if custom else options
-
-
-def room_for(resources: Mapping[str, float], there: Mapping[str, float]) -> int:
-    """Count how many workers a cluster has room for, at least one.
-
-    Parameters
-    ----------
-    resources
-        What each worker takes, by Ray Tune's names.
-    there
-        What the cluster has in all, by Ray's.
-    """
-    shares = [
-        int(there.get(_NAMES.get(name.lower(), name), 0) / amount + 1e-9)
-        for name, amount in resources.items()
-        if amount > 0
-    ]
-    # Trials that ask for nothing: as many at once as there are processors.
-    return max(min(shares) if shares else int(there.get("CPU", 1)), 1)

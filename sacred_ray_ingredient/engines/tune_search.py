@@ -15,6 +15,7 @@ from ray.tune.search.search_algorithm import SearchAlgorithm
 from ray.tune.search.search_generator import SearchGenerator
 
 from sacred_ray_ingredient.choices import Choice
+from sacred_ray_ingredient.cluster import room_for
 from sacred_ray_ingredient.engines.base import EngineJob
 from sacred_ray_ingredient.engines.encoding import Encoding
 from sacred_ray_ingredient.engines.make_searcher import SearchJob, make_searcher
@@ -106,13 +107,7 @@ def trials_at_once(settings: SweepSettings) -> int:
     if settings.max_concurrent_trials:
         return settings.max_concurrent_trials
     there = ray.cluster_resources() if ray.is_initialized() else {}
-    names = {"cpu": "CPU", "gpu": "GPU"}
-    shares = [
-        there.get(names.get(name.lower(), name), 0) / amount
-        for name, amount in settings.resources_per_trial.items()
-        if amount > 0
-    ]
-    return max(int(min(shares, default=1)), 1)
+    return room_for(settings.resources_per_trial, there)
 
 
 @dataclass

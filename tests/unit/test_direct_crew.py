@@ -3,8 +3,9 @@
 import pytest
 import ray
 
+from sacred_ray_ingredient.cluster import room_for
 from sacred_ray_ingredient.engines import direct_crew
-from sacred_ray_ingredient.engines.direct_crew import actor_options, room_for, starter
+from sacred_ray_ingredient.engines.direct_crew import actor_options, starter
 from sacred_ray_ingredient.errors import SweepFailed
 
 NEVER_AGAIN = {"max_restarts": 0, "max_task_retries": 0}
