@@ -55,6 +55,8 @@ def _default_config() -> None:
     resources_per_trial = {"cpu": 1}  # what a trial is given, in Ray's terms
     address = None  # Ray cluster to join; None: a local one for the time of the sweep
     init_kwargs = {}  # further arguments of ray.init
+    runtime_env = {}  # Ray's runtime environment of the trials, beside the project's files
+    log_to_file = False  # files for what trials print: True, one name, or two (output, errors)
     storage_path = None  # folder for checkpoints and Tune's files; None: .sacred_ray/tune
     exp_name = None  # name of the search, a tag of its runs; None: that of the outer experiment
     engine = "auto"  # direct: fast, without searcher and scheduler; tune: Ray Tune; auto: by need
@@ -106,6 +108,7 @@ def _open_entries(  # noqa: PLR0913
     stop: Any,
     resources_per_trial: Any,
     init_kwargs: Any,
+    runtime_env: Any,
     record: Any,
     mongo: Any,
 ) -> None:

@@ -71,6 +71,8 @@ class SweepSettings:
     engine: str = "auto"
     address: str | None = None
     init_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    runtime_env: Mapping[str, Any] = field(default_factory=dict)
+    log_to_file: bool | str | Sequence[str] = False
     storage_path: str | None = None
     exp_name: str | None = None
     report_every: float | None = None
@@ -161,6 +163,14 @@ def _is_modes(value: Any) -> bool:
     return _is_names(modes) and all(mode in ("min", "max") for mode in modes)
 
 
+def _is_log_names(value: Any) -> bool:
+    if isinstance(value, bool):
+        return True
+    names = [value] if isinstance(value, str) else value
+    is_right = _is_names(names) and len(names) <= 2 and len(set(names)) == len(names)
+    return is_right and not any("/" in name or name in (".", "..") for name in names)
+
+
 def _is_seconds(value: Any) -> bool:
     return value is None or (_is_number(value) and 0 < value <= _MOST_SECONDS)
 
@@ -224,7 +234,9 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "engine": (lambda v: v in ENGINES, "'auto', 'direct' or 'tune'"),
     "address": (_is_optional_text, "'auto', the address of a Ray cluster, or None"),
     "init_kwargs": (lambda v: isinstance(v, Mapping), "arguments of ray.init by name"),
-    "storage_path": (_is_optional_text, "a folder, or None"),
+    "runtime_env": (lambda v: isinstance(v, Mapping), "a runtime environment of Ray, a mapping"),
+    "log_to_file": (_is_log_names, "True, False, the name of a file, or two names"),
+    "storage_path": (_is_optional_text, "a folder or a URL such as s3://bucket/path, or None"),
     "exp_name": (_is_optional_text, "a name, or None"),
     "report_every": (
         lambda v: v is None or (_is_number(v) and v >= 0),

@@ -14,7 +14,9 @@ from typing import Any
 
 from sacred.run import Run
 
-from sacred_ray_ingredient.cluster import ImportProbe, check_resources, connected_ray
+from sacred_ray_ingredient.cluster.connection import connected_ray
+from sacred_ray_ingredient.cluster.probe import ImportProbe
+from sacred_ray_ingredient.cluster.resources import check_resources
 from sacred_ray_ingredient.engines.base import Engine, EngineJob
 from sacred_ray_ingredient.errors import MetricNotReported, SweepFailed
 from sacred_ray_ingredient.evaluation import evaluation_job

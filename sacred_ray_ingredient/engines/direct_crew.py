@@ -11,7 +11,7 @@ from typing import Any
 import ray
 from ray.exceptions import GetTimeoutError, RayError
 
-from sacred_ray_ingredient.cluster import RAY_NAMES, room_for
+from sacred_ray_ingredient.cluster.resources import RAY_NAMES, room_for
 from sacred_ray_ingredient.engines.direct_worker import BatchReport, TrialWorker
 from sacred_ray_ingredient.errors import InnerImportError, SacredRayError, SweepFailed
 from sacred_ray_ingredient.tasks import TrialTask

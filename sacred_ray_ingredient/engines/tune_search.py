@@ -15,7 +15,7 @@ from ray.tune.search.search_algorithm import SearchAlgorithm
 from ray.tune.search.search_generator import SearchGenerator
 
 from sacred_ray_ingredient.choices import Choice
-from sacred_ray_ingredient.cluster import room_for
+from sacred_ray_ingredient.cluster.resources import room_for
 from sacred_ray_ingredient.engines.base import EngineJob
 from sacred_ray_ingredient.engines.encoding import Encoding
 from sacred_ray_ingredient.engines.make_searcher import SearchJob, make_searcher

@@ -3,7 +3,7 @@
 import pytest
 from ray._private import parameter
 
-from sacred_ray_ingredient.cluster import _only_what_is_needed
+from sacred_ray_ingredient.cluster.connection import _only_what_is_needed
 
 
 def started_with(**arguments):

@@ -3,7 +3,7 @@
 import pytest
 import ray
 
-from sacred_ray_ingredient.cluster import room_for
+from sacred_ray_ingredient.cluster.resources import room_for
 from sacred_ray_ingredient.engines import direct_crew
 from sacred_ray_ingredient.engines.direct_crew import actor_options, starter
 from sacred_ray_ingredient.errors import SweepFailed

@@ -1,4 +1,4 @@
-"""Connecting to Ray and looking at it before the first trial."""
+"""Connecting to a running Ray, or starting one for the time of a sweep."""
 
 from __future__ import annotations
 
@@ -11,16 +11,10 @@ import socket
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from sacred_ray_ingredient.errors import ConfigMistakes, InnerImportError
-from sacred_ray_ingredient.frozen_code import FrozenCode
-from sacred_ray_ingredient.inner import InnerReference
+from sacred_ray_ingredient.errors import ConfigMistakes
 from sacred_ray_ingredient.interruption import SweepInterrupted
 from sacred_ray_ingredient.settings import SweepSettings
-from sacred_ray_ingredient.trial import check_import
 
-# Ray Tune's names of resources that Ray has another for.
-RAY_NAMES = {"cpu": "CPU", "gpu": "GPU"}
-_IMPORT_TIMEOUT_S = 120
 _CONNECT_TIMEOUT_S = 5
 
 
@@ -122,90 +116,3 @@ def _init_arguments(settings: SweepSettings) -> dict[str, Any]:
     if settings.address is None:
         arguments["include_dashboard"] = False
     return {**arguments, **settings.init_kwargs}
-
-
-def check_resources(resources_per_trial: Mapping[str, float]) -> None:
-    """Find out whether the cluster can give a trial what it asks for.
-
-    Parameters
-    ----------
-    resources_per_trial
-        What each trial asks for.
-
-    Raises
-    ------
-    ConfigMistakes
-        If a trial asks for more than the whole cluster has.
-    """
-    import ray
-
-    total = ray.cluster_resources()
-    mistakes = [
-        f"ray.resources_per_trial.{name} is {amount}; the cluster has "
-        f"{total.get(RAY_NAMES.get(name, name), 0):g} in all."
-        for name, amount in resources_per_trial.items()
-        if amount > total.get(RAY_NAMES.get(name, name), 0)
-    ]
-    if mistakes:
-        raise ConfigMistakes(mistakes)
-
-
-def room_for(resources: Mapping[str, float], there: Mapping[str, float]) -> int:
-    """Count how many workers a cluster has room for, at least one.
-
-    Parameters
-    ----------
-    resources
-        What each worker takes, by Ray Tune's names.
-    there
-        What the cluster has in all, by Ray's.
-    """
-    shares = [
-        int(there.get(RAY_NAMES.get(name.lower(), name), 0) / amount + 1e-9)
-        for name, amount in resources.items()
-        if amount > 0
-    ]
-    # Trials that ask for nothing: as many at once as there are processors.
-    return max(min(shares) if shares else int(there.get("CPU", 1)), 1)
-
-
-class ImportProbe:
-    """Asks a worker to import the inner experiment, while the driver does something else.
-
-    Parameters
-    ----------
-    inner
-        The inner experiment.
-    folder
-        Current folder of the driver.
-    code
-        The project's modules, as the driver has them.
-    """
-
-    def __init__(self, inner: InnerReference, folder: str, code: FrozenCode | None = None) -> None:
-        import ray
-
-        self._inner = inner
-        self._answer = ray.remote(num_cpus=0, max_retries=0)(check_import).remote(
-            inner, folder, code
-        )
-
-    def wait(self) -> None:
-        """Wait for the answer.
-
-        Raises
-        ------
-        InnerImportError
-            If the worker cannot import the inner experiment.
-        """
-        import ray
-
-        try:
-            sentence = ray.get(self._answer, timeout=_IMPORT_TIMEOUT_S)
-        except ray.exceptions.RayError as error:
-            first_line = str(error).strip().split("\n", 1)[0]
-            raise InnerImportError(
-                f"A worker process cannot import the inner experiment {self._inner}: {first_line}"
-            ) from error
-        if sentence is not None:
-            raise InnerImportError(f"On a worker process: {sentence}")
