@@ -2,7 +2,8 @@
 
 Sacred starts two ``tee`` processes for each run. In a worker, whose own output nobody watches, a
 file does: everything that the process and its children print goes there, and what is new is
-passed on whenever Sacred reads it.
+passed on whenever Sacred reads it. Where the trial has a log for all that it prints, that is the
+file.
 """
 
 from __future__ import annotations
@@ -13,12 +14,34 @@ import fcntl
 import os
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from sacred import stdout_capturing
 
 _STDOUT, _STDERR = 1, 2
 _BLOCK = 2**20
+
+# Log of the trial that runs, and whether what it prints is just led there.
+_log: Path | None = None
+_is_log_captured = False
+
+
+def set_log(path: Path | None) -> None:
+    """Choose the file that all output of the next run goes to.
+
+    Parameters
+    ----------
+    path
+        Log of the trial; None for a file that is gone afterwards.
+    """
+    global _log
+    _log = path
+
+
+def is_log_captured() -> bool:
+    """Tell whether all that is printed is led to the log already."""
+    return _is_log_captured
 
 
 class CapturedFile:
@@ -42,7 +65,8 @@ class CapturedFile:
     def __init__(self, file: int, passed_on: int) -> None:
         self._file = file
         self._passed_on = passed_on
-        self._position = 0
+        # A log may hold what was printed before the run began.
+        self._position = os.fstat(file).st_size
         # A character may be cut in two where another process is just writing it.
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self.final: str | None = None
@@ -70,7 +94,7 @@ class CapturedFile:
             self._position = 0  # a program has opened its standard output anew, which empties it
         while block := os.pread(self._file, _BLOCK, self._position):
             self._position += len(block)
-            _write(self._passed_on, block)
+            write_all(self._passed_on, block)
             text.append(self._decoder.decode(block))
         return "".join(text)
 
@@ -81,23 +105,30 @@ def capture_in_file() -> Iterator[CapturedFile]:
 
     Stands in for ``tee_output_fd`` of Sacred, in the processes that `use_file` was called in.
     """
+    global _is_log_captured
     saved = [os.dup(_STDOUT), os.dup(_STDERR)]
-    with tempfile.TemporaryFile(buffering=0) as file:
+    with _file() as file:
         # Whoever writes, and with which position: it is added at the end.
         fcntl.fcntl(file, fcntl.F_SETFL, fcntl.fcntl(file, fcntl.F_GETFL) | os.O_APPEND)
         stdout_capturing.flush()
         os.dup2(file.fileno(), _STDOUT)
         os.dup2(file.fileno(), _STDERR)
         out = CapturedFile(file.fileno(), saved[0])
+        _is_log_captured = _log is not None
         try:
             yield out
         finally:
             stdout_capturing.flush()
+            _is_log_captured = False
             os.dup2(saved[0], _STDOUT)
             os.dup2(saved[1], _STDERR)
             out.finalize()
             for descriptor in saved:
                 os.close(descriptor)
+
+
+def _file() -> Any:
+    return tempfile.TemporaryFile(buffering=0) if _log is None else _log.open("a+b", buffering=0)
 
 
 def use_file() -> None:
@@ -106,7 +137,16 @@ def use_file() -> None:
     sacred.tee_output_fd = capture_in_file
 
 
-def _write(descriptor: int, block: bytes) -> None:
-    with contextlib.suppress(OSError):  # nobody there who could read it
+def write_all(descriptor: int, block: bytes) -> None:
+    """Write a block as a whole, unless nobody is there who could read it.
+
+    Parameters
+    ----------
+    descriptor
+        Of a file or pipe.
+    block
+        What is written.
+    """
+    with contextlib.suppress(OSError):
         while block:
             block = block[os.write(descriptor, block) :]

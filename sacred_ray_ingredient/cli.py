@@ -243,7 +243,8 @@ def _add_sync(verbs: Verbs[argparse.ArgumentParser]) -> None:
         "--folder",
         type=Path,
         metavar="PATH",
-        help="folder with journals anywhere below it (default: those of this project)",
+        help="folder with journals anywhere below it (default: those of this project, and those "
+        "that sweeps of other machines have left on this one)",
     )
     _add_database(verb, "the MongoDB that gets them (default: the one that each journal names)")
 
@@ -319,17 +320,17 @@ def _code(arguments: argparse.Namespace) -> int:
 
 def _sync(arguments: argparse.Namespace) -> int:
     from sacred_ray_ingredient.mongo.sources import from_option
-    from sacred_ray_ingredient.record.sync import sync
-    from sacred_ray_ingredient.record.target import close_clients
+    from sacred_ray_ingredient.record.sync import sync_all
+    from sacred_ray_ingredient.record.target import close_clients, own_folders
     from sacred_ray_ingredient.record_access import journals_folder, tell_sync
 
-    folder = arguments.folder or journals_folder()
+    folders = [arguments.folder] if arguments.folder else [journals_folder(), *own_folders()]
     if arguments.folder is not None and not arguments.folder.is_dir():
         print(f"sacred-ray: There is no folder {arguments.folder}.", file=sys.stderr)
         return 2
     address = from_option(arguments.mongo) if arguments.mongo else None
     try:
-        return tell_sync(sync(folder, print, address), print)
+        return tell_sync(sync_all(folders, print, address), print)
     finally:
         close_clients()
 

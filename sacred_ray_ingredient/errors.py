@@ -50,6 +50,12 @@ class ConfigMistakes(SacredRayError):
         super().__init__(message)
 
 
+class NodeMistakes(SacredRayError):
+    """Nodes of the cluster cannot run the trials; a table and a sentence for each mistake."""
+
+    exit_code = 2
+
+
 class DatabaseError(SacredRayError):
     """The MongoDB of a sweep cannot be reached, started or used."""
 
@@ -74,6 +80,10 @@ class ResolverError(SacredRayError):
 
 class SweepFailed(SacredRayError):
     """A sweep ended without a usable trial, or could not go on."""
+
+
+class ClusterLost(SacredRayError):
+    """The head of the Ray cluster went away while a sweep ran."""
 
 
 class MetricNotReported(SacredRayError):

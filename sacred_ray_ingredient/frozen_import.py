@@ -1,8 +1,8 @@
 """Lets a worker process import the project's code as it was when the sweep started.
 
-The modules keep their names and the paths of their files, so that data beside them is found; only
-their source comes from memory. Python's own finders go on to find what is not frozen: installed
-packages, compiled extensions, folders of data.
+The modules keep their names and, where their files are there too, their paths, so that data beside
+them is found; only their source comes from memory. Python's own finders go on to find what is not
+frozen: installed packages, compiled extensions, folders of data.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import os
 import sys
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
 from types import ModuleType
@@ -24,6 +25,29 @@ from typing import Any
 from sacred_ray_ingredient.frozen_code import FrozenCode, FrozenModule
 
 _lock = threading.RLock()
+
+
+@dataclass(frozen=True)
+class Moved:
+    """Where a project is on a node that does not have the driver's folder.
+
+    Parameters
+    ----------
+    before
+        Its root on the driver.
+    now
+        Its root here.
+    """
+
+    before: str
+    now: str
+
+    def new_path(self, path: str) -> str | None:
+        """Return where a path of the driver is here; None if it is not within the root."""
+        before = self.before.rstrip(os.sep)
+        if path != before and not path.startswith(before + os.sep):
+            return None
+        return os.path.normpath(self.now + os.sep + path[len(before) :])
 
 
 class FrozenLoader(SourceFileLoader):
@@ -80,12 +104,18 @@ class FrozenFinder:
     ----------
     code
         The frozen code.
+    moved
+        Where its files are here, if not where they were frozen.
     """
 
-    def __init__(self, code: FrozenCode) -> None:
+    def __init__(self, code: FrozenCode, moved: Moved | None = None) -> None:
         self.code = code
+        self.moved = moved
         self.modules = {module.name: module for module in code.modules}
-        self.namespaces = _namespaces(code)
+        self.namespaces = {
+            name: [self._new_path(folder) or folder for folder in folders]
+            for name, folders in _namespaces(code).items()
+        }
         self._places: dict[str, FrozenModule] = {}
 
     def find_spec(
@@ -94,7 +124,7 @@ class FrozenFinder:
         """Find a module by its name; part of Python's import protocol."""
         module = self.modules.get(fullname)
         if module is not None:
-            place = _place(module, path)
+            place = self._new_path(module.path) or _place(module, path)
             self._places[os.path.realpath(place)] = module
             loader = FrozenLoader(fullname, place, self.code.source(module))
             return importlib.util.spec_from_file_location(
@@ -106,8 +136,15 @@ class FrozenFinder:
         folders = self.namespaces.get(fullname)
         return None if folders is None else _namespace_spec(fullname, folders, path)
 
+    def serves(self, code: FrozenCode, moved: Moved | None) -> bool:
+        """Tell whether this is the finder of some code in some place."""
+        return self.moved == moved and (self.code is code or self.code == code)
+
     def invalidate_caches(self) -> None:
         """Do nothing; part of Python's import protocol."""
+
+    def _new_path(self, path: str) -> str | None:
+        return None if self.moved is None else self.moved.new_path(path)
 
     @functools.cached_property
     def _by_path(self) -> dict[str, FrozenModule]:
@@ -120,7 +157,7 @@ class FrozenFinder:
         return None if module is None else self.code.source(module)
 
 
-def install(code: FrozenCode) -> None:
+def install(code: FrozenCode, moved: Moved | None = None) -> None:
     """Let this process import the modules of the project from frozen code.
 
     Parameters
@@ -128,13 +165,15 @@ def install(code: FrozenCode) -> None:
     code
         From the driver. Given again it changes nothing; other code takes its place, and modules
         that were imported from other source are forgotten, to be imported again.
+    moved
+        Where the project's files are here, if not where they are on the driver.
     """
     with _lock:
         installed = _installed()
-        if installed is not None and (installed.code is code or installed.code == code):
+        if installed is not None and installed.serves(code, moved):
             return
         uninstall()
-        finder = FrozenFinder(code)
+        finder = FrozenFinder(code, moved)
         loaded = _loaded(finder.modules)
         # All or none: one that stays could go on with functions of one that goes.
         if all(_is_same(sys.modules[name], finder.modules[name]) for name in loaded):

@@ -24,7 +24,8 @@ from sacred_ray_ingredient.inner import ingredients_of
 from sacred_ray_ingredient.mongo.sources import config_mistakes, from_option
 from sacred_ray_ingredient.named_configs import complete_named_configs
 from sacred_ray_ingredient.nested import flatten, unflatten
-from sacred_ray_ingredient.outer_commands import add_record_commands
+from sacred_ray_ingredient.outer_commands import add_check_command, add_record_commands
+from sacred_ray_ingredient.storage_url import secret_in_url
 
 ray_ingredient = Ingredient("ray")
 
@@ -56,8 +57,8 @@ def _default_config() -> None:
     address = None  # Ray cluster to join; None: a local one for the time of the sweep
     init_kwargs = {}  # further arguments of ray.init
     runtime_env = {}  # Ray's runtime environment of the trials, beside the project's files
-    log_to_file = False  # files for what trials print: True, one name, or two (output, errors)
-    storage_path = None  # folder for checkpoints and Tune's files; None: .sacred_ray/tune
+    log_to_file = None  # files for what trials print: True, one name, or two (output, errors)
+    storage_path = None  # folder or URL for checkpoints and logs; None: .sacred_ray/tune
     exp_name = None  # name of the search, a tag of its runs; None: that of the outer experiment
     engine = "auto"  # direct: fast, without searcher and scheduler; tune: Ray Tune; auto: by need
     report_every = None  # seconds between reports; None: 1, or as scheduler and stop need
@@ -73,8 +74,10 @@ def _default_config() -> None:
 @ray_ingredient.config_hook
 def _keep_passwords_out(config: Any, command_name: Any, logger: Any) -> dict[str, Any]:
     """Refuse a password in the configuration before any command can print or store it."""
-    entry = config[ray_ingredient.path]["mongo"]
-    mistakes = config_mistakes(entry) if isinstance(entry, Mapping) else []
+    own = config[ray_ingredient.path]
+    mistakes = config_mistakes(own["mongo"]) if isinstance(own["mongo"], Mapping) else []
+    secret = secret_in_url(own["storage_path"])
+    mistakes += [] if secret is None else [secret]
     if mistakes:
         raise ConfigMistakes(mistakes)
     return {}
@@ -235,6 +238,7 @@ def _register(outer: Experiment, inner: Experiment) -> None:
     """Fit a sweep into the making of the outer experiment's runs."""
     outer.inner_experiment = inner
     add_record_commands(outer, inner)
+    add_check_command(outer, inner)
     outer.sweep_command = None
     outer.complete_named_configs = functools.partial(complete_named_configs, outer, ray_ingredient)
 

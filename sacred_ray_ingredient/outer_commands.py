@@ -1,4 +1,4 @@
-"""Commands of every outer experiment that are about the record of earlier sweeps."""
+"""Commands of every outer experiment: about the record of earlier sweeps, and about the cluster."""
 
 from __future__ import annotations
 
@@ -55,15 +55,42 @@ def add_record_commands(outer: Experiment, inner: Experiment) -> None:
     def sync(_run: Run) -> None:
         """Bring what the database has not got yet of earlier sweeps from their journals to it."""
         from sacred_ray_ingredient import mongo
-        from sacred_ray_ingredient.record.sync import sync as bring
-        from sacred_ray_ingredient.record.target import close_clients
+        from sacred_ray_ingredient.record.sync import sync_all
+        from sacred_ray_ingredient.record.target import close_clients, own_folders
         from sacred_ray_ingredient.record_access import journals_folder, tell_sync
 
         # Each journal knows its database; one that is named on the command line gets all.
         option = _run.meta_info["options"].get("--mongo_db")
         address = mongo.from_option(option) if option else None
+        folders = [journals_folder(), *own_folders()]
         try:
-            _run.info[EXIT_CODE] = tell_sync(bring(journals_folder(), _say, address), _say)
+            _run.info[EXIT_CODE] = tell_sync(sync_all(folders, _say, address), _say)
+        finally:
+            close_clients()
+
+
+def add_check_command(outer: Experiment, inner: Experiment) -> None:
+    """Give an outer experiment the command ``check``.
+
+    Parameters
+    ----------
+    outer
+        Gets the command.
+    inner
+        Its inner experiment.
+    """
+
+    @outer.command(unobserved=True)
+    def check(_run: Run) -> None:
+        """Look whether the nodes of the cluster can run the trials, without running any."""
+        from sacred_ray_ingredient.cluster_check import check_cluster
+        from sacred_ray_ingredient.plan import OuterRequest, make_plan
+        from sacred_ray_ingredient.record.target import close_clients
+
+        plan = make_plan(outer, inner, OuterRequest.of_run(_run))
+        asked = bool(getattr(_run, "record_asked", False))
+        try:
+            _run.info[EXIT_CODE] = check_cluster(plan, _run.meta_info["options"], asked, _say)
         finally:
             close_clients()
 

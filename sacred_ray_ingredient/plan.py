@@ -13,6 +13,7 @@ from sacred.run import Run
 
 from sacred_ray_ingredient.checks import InnerRequest, inner_mistakes, missing_content
 from sacred_ray_ingredient.choices import Choice
+from sacred_ray_ingredient.cluster.runtime_env import runtime_env_mistakes
 from sacred_ray_ingredient.errors import ConfigMistakes, InnerImportError, ResolverError
 from sacred_ray_ingredient.inner import (
     InnerReference,
@@ -198,7 +199,7 @@ def make_plan(outer: Experiment, inner: Experiment, request: OuterRequest) -> Sw
         With all that is wrong.
     """
     settings, mistakes = read_settings(request.config["ray"])
-    mistakes += config_mistakes(settings.mongo)
+    mistakes += config_mistakes(settings.mongo) + runtime_env_mistakes(settings)
     names = request.named_configs
     updates = collect_updates(outer, inner, request.config_updates, names)
     search, wrong = read_search(inner, settings, request.config.get("seed", 0))

@@ -132,8 +132,15 @@ def _sweep_meta(plan: SweepPlan) -> dict[str, Any]:
     return meta
 
 
+def _started(server: mongo.EmbeddedServer) -> mongo.MongoAddress | None:
+    return server.start()
+
+
 def choose_address(
-    options: Mapping[str, Any], entry: Mapping[str, Any], asked: bool
+    options: Mapping[str, Any],
+    entry: Mapping[str, Any],
+    asked: bool,
+    own_server: Callable[[mongo.EmbeddedServer], mongo.MongoAddress | None] = _started,
 ) -> mongo.MongoAddress | None:
     """Take the most explicit of what the user said, and the project's own server otherwise.
 
@@ -145,6 +152,8 @@ def choose_address(
         ``ray.mongo``.
     asked
         Whether the user asked for a record in MongoDB although there are files.
+    own_server
+        Gives the address of the project's own server; by default it is started.
 
     Returns
     -------
@@ -164,7 +173,7 @@ def choose_address(
     elsewhere = [name for name in _RECORDING_OPTIONS if options.get(name)]
     if elsewhere and not asked:  # the user has said where to record
         return None
-    return mongo.EmbeddedServer(mongo.project_folder()).start()
+    return own_server(mongo.EmbeddedServer(mongo.project_folder()))
 
 
 def _omniboard_columns(plan: SweepPlan) -> tuple[dict[str, str], list[str]]:

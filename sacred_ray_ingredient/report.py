@@ -184,10 +184,19 @@ def _where(plan: SweepPlan, target: RecordTarget, outer_run_id: int | str | None
 
 def table_text(table: Table) -> str:
     """Write a table as wide as the terminal."""
-    width = shutil.get_terminal_size(fallback=(110, 24)).columns
     buffer = io.StringIO()
-    Console(file=buffer, width=max(width, 80)).print(table)
+    Console(file=buffer, width=_width()).print(table)
     return buffer.getvalue().rstrip()
+
+
+def fits(table: Table) -> bool:
+    """Tell whether the terminal is wide enough for a table without broken cells."""
+    console = Console(file=io.StringIO(), width=10**4)
+    return console.measure(table).maximum <= _width()
+
+
+def _width() -> int:
+    return max(shutil.get_terminal_size(fallback=(110, 24)).columns, 80)
 
 
 def as_text(value: Any) -> str:

@@ -7,7 +7,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from sacred_ray_ingredient.cluster.resources import STRATEGIES, is_resources
 from sacred_ray_ingredient.errors import did_you_mean
+from sacred_ray_ingredient.storage_url import storage_mistakes
 
 RANDOM_SEARCH_SAMPLES = 10
 ENGINES = ("auto", "direct", "tune")
@@ -67,12 +69,12 @@ class SweepSettings:
     seeds: int | Sequence[int] | None = None
     max_concurrent_trials: int | None = None
     max_failures: int = 0
-    resources_per_trial: Mapping[str, float] = field(default_factory=lambda: {"cpu": 1})
+    resources_per_trial: Mapping[str, Any] = field(default_factory=lambda: {"cpu": 1})
     engine: str = "auto"
     address: str | None = None
     init_kwargs: Mapping[str, Any] = field(default_factory=dict)
     runtime_env: Mapping[str, Any] = field(default_factory=dict)
-    log_to_file: bool | str | Sequence[str] = False
+    log_to_file: bool | str | Sequence[str] | None = None
     storage_path: str | None = None
     exp_name: str | None = None
     report_every: float | None = None
@@ -133,13 +135,6 @@ def _is_envs(value: Any) -> bool:
     return right and len({(isinstance(env, bool), env) for env in value}) == len(value)
 
 
-def _is_resources(value: Any) -> bool:
-    return isinstance(value, Mapping) and all(
-        isinstance(name, str) and _is_number(amount) and amount >= 0
-        for name, amount in value.items()
-    )
-
-
 def _is_optional_text(value: Any) -> bool:
     return value is None or (isinstance(value, str) and bool(value))
 
@@ -164,7 +159,7 @@ def _is_modes(value: Any) -> bool:
 
 
 def _is_log_names(value: Any) -> bool:
-    if isinstance(value, bool):
+    if value is None or isinstance(value, bool):
         return True
     names = [value] if isinstance(value, str) else value
     is_right = _is_names(names) and len(names) <= 2 and len(set(names)) == len(names)
@@ -230,12 +225,17 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
         "a whole number from 1, or None",
     ),
     "max_failures": (lambda v: _is_int(v, 0), "a whole number from 0"),
-    "resources_per_trial": (_is_resources, "amounts by name, such as {'cpu': 1, 'gpu': 0.5}"),
+    "resources_per_trial": (
+        is_resources,
+        "amounts by name from 0 (of a GPU up to 1, or a whole number), such as {'cpu': 1, "
+        "'gpu': 0.5}; 'bundles', a list of such, for what a trial starts itself; and 'strategy', "
+        f"one of {', '.join(STRATEGIES)}",
+    ),
     "engine": (lambda v: v in ENGINES, "'auto', 'direct' or 'tune'"),
     "address": (_is_optional_text, "'auto', the address of a Ray cluster, or None"),
     "init_kwargs": (lambda v: isinstance(v, Mapping), "arguments of ray.init by name"),
     "runtime_env": (lambda v: isinstance(v, Mapping), "a runtime environment of Ray, a mapping"),
-    "log_to_file": (_is_log_names, "True, False, the name of a file, or two names"),
+    "log_to_file": (_is_log_names, "True, the name of a file, two names, or None"),
     "storage_path": (_is_optional_text, "a folder or a URL such as s3://bucket/path, or None"),
     "exp_name": (_is_optional_text, "a name, or None"),
     "report_every": (
@@ -326,7 +326,7 @@ def _read_record(entries: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]
 
 def _mistakes_between(settings: SweepSettings, wrong: Collection[str]) -> list[str]:
     """Find entries that do not go together; what stands in for a wrong value is none of them."""
-    mistakes = []
+    mistakes = storage_mistakes(settings.storage_path)
     is_known = "metric" not in wrong and "mode" not in wrong
     if is_known and len(settings.metrics) != len(settings.modes):
         mistakes.append(

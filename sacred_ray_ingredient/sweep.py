@@ -14,23 +14,19 @@ from typing import Any
 
 from sacred.run import Run
 
-from sacred_ray_ingredient.cluster.connection import connected_ray
-from sacred_ray_ingredient.cluster.probe import ImportProbe
-from sacred_ray_ingredient.cluster.resources import check_resources
-from sacred_ray_ingredient.engines.base import Engine, EngineJob
-from sacred_ray_ingredient.errors import MetricNotReported, SweepFailed
-from sacred_ray_ingredient.evaluation import evaluation_job
+from sacred_ray_ingredient.errors import ClusterLost, MetricNotReported, SweepFailed
 from sacred_ray_ingredient.frozen_code import FrozenCode, freeze
 from sacred_ray_ingredient.interruption import Interruption
-from sacred_ray_ingredient.mongo.folder import project_folder
 from sacred_ray_ingredient.nested import get_path, has_path
 from sacred_ray_ingredient.plan import SweepPlan
 from sacred_ray_ingredient.progress import Budget, SweepProgress, settle
 from sacred_ray_ingredient.record.observer import RunObserver, observer_of, recorded_id
 from sacred_ray_ingredient.record.reconcile import telling_of_outages
 from sacred_ray_ingredient.record.settlement import SweepRecord
+from sacred_ray_ingredient.record.sync import driver_file
 from sacred_ray_ingredient.record.target import RecordTarget, given_to
 from sacred_ray_ingredient.report import final_report
+from sacred_ray_ingredient.running import Running
 from sacred_ray_ingredient.summary import candidates, table_rows
 from sacred_ray_ingredient.sweep_info import sweep_info
 from sacred_ray_ingredient.tasks import SweepTask
@@ -64,7 +60,7 @@ def run_sweep(
 
     Raises
     ------
-    ConfigMistakes, InnerImportError
+    ConfigMistakes, NodeMistakes, InnerImportError
         If the cluster cannot run the trials; none has begun then.
     MetricNotReported
         If a completed trial has no value of the metric; no further trials begin then.
@@ -74,17 +70,19 @@ def run_sweep(
         If the user ended it.
     """
     observer = observer_of(run)
-    target = replace(target, group=plan.sweep_id)
+    target = replace(target, group=plan.sweep_id, driver=driver_file())
     sweep = _task(plan, run, target, observer)
     record = _record(sweep, target, observer, say)
-    say(_headline(plan, target))
-    _tell_what_is_replaced(plan, say)
+    _tell_what_is_done(plan, target, say)
     progress = _progress(plan, run, record, say)
     budget = Budget(plan.settings.time_budget_s)
     kept = contextlib.nullcontext() if record is None else record.kept_by_this_process()
     with kept, Interruption() as interruption:
         try:
-            _run_trials(plan, sweep, progress, interruption, budget)
+            Running(plan, sweep, progress, record, interruption, budget).run()
+        except ClusterLost as error:
+            progress.ended_by = "The Ray cluster was lost."
+            raise ClusterLost(f"{error}{_how_to_go_on(sweep)}") from error
         finally:
             # Whatever happened, the record says of no trial that it runs, and of the sweep what
             # it has.
@@ -99,6 +97,15 @@ def run_sweep(
         if not is_complete:  # a Ctrl-C after the last trial has nothing left to end
             interruption.raise_if_requested()
     return _best_value(plan, progress)
+
+
+def _how_to_go_on(sweep: SweepTask) -> str:
+    if sweep.target.address is None:
+        return ""
+    return (
+        f" What is complete is recorded; `resume {sweep.sweep_id} with ray.address=HOST:PORT` "
+        "goes on with the rest on another cluster."
+    )
 
 
 def _record(
@@ -202,84 +209,17 @@ def _headline(plan: SweepPlan, target: RecordTarget) -> str:
     return f"{plan.sweep_id} ({plan.exp_name}): {trials} of {plan.inner.path}, {where}"
 
 
+def _tell_what_is_done(plan: SweepPlan, target: RecordTarget, say: Callable[[str], None]) -> None:
+    say(_headline(plan, target))
+    _tell_what_is_replaced(plan, say)
+
+
 def _tell_what_is_replaced(plan: SweepPlan, say: Callable[[str], None]) -> None:
     updates = plan.updates_of({}, ())
     for path in plan.parameters:
         if has_path(updates, path):
             given = f"{plan.inner.path}.{path}={get_path(updates, path)!r}"
             say(f"Note: {given} is replaced in each trial by what the search gives.")
-
-
-def _why_to_stop(progress: SweepProgress, interruption: Interruption, budget: Budget) -> str | None:
-    if interruption.requested():
-        return "The user ended the sweep."
-    if progress.unreported is not None or progress.uncompared is not None:
-        return "The sweep was ended, as its metric is not reported."
-    return budget.reason if budget.is_used_up else None
-
-
-def _run_trials(
-    plan: SweepPlan,
-    sweep: SweepTask,
-    progress: SweepProgress,
-    interruption: Interruption,
-    budget: Budget,
-) -> None:
-    settings = plan.settings
-    job = EngineJob(
-        sweep=sweep,
-        sampling=plan.sampling,
-        resolver=plan.trial_resolver,
-        settings=settings,
-        storage_path=str(Path(settings.storage_path or project_folder() / "tune").absolute()),
-        searcher=plan.searcher,
-        scheduler=plan.scheduler,
-        stop_rules=plan.stop_rules,
-        earlier=plan.earlier,
-        restart=plan.restart,
-    )
-    is_searched = job.is_done
-    evaluation = evaluation_job(job, progress) if is_searched else None
-    if is_searched and (evaluation is None or evaluation.is_done):
-        progress.note("Nothing is left to do.")
-        return
-
-    def should_stop() -> str | None:
-        progress.ended_by = _why_to_stop(progress, interruption, budget)
-        return progress.ended_by
-
-    with connected_ray(settings):
-        interruption.take_back()  # Ray has its own way with SIGTERM
-        check_resources(settings.resources_per_trial)
-        engine = _make_engine(sweep)
-        interruption.raise_if_requested()
-        budget.start()
-        if not is_searched:
-            engine.run(job, progress, should_stop)
-            evaluation = evaluation_job(job, progress) if should_stop() is None else None
-        if evaluation is not None and not evaluation.is_done:
-            engine.run(evaluation, progress, should_stop)
-
-
-def _make_engine(sweep: SweepTask) -> Engine:
-    """Make what executes the trials.
-
-    Raises
-    ------
-    InnerImportError
-        If a worker cannot import the inner experiment; with the direct engine, its own workers
-        say that as they start.
-    """
-    if sweep.engine == "direct":
-        from sacred_ray_ingredient.engines.direct import DirectEngine
-
-        return DirectEngine()
-    probe = ImportProbe(sweep.inner, sweep.folder, sweep.code)
-    # Importing Tune takes a second, in which the worker can answer.
-    from sacred_ray_ingredient.engines.tune import TuneEngine
-
-    probe.wait()
-    return TuneEngine()
 
 
 def _complete_best_config(

@@ -12,6 +12,7 @@ from sacred_ray_ingredient.metrics import Urgent
 from sacred_ray_ingredient.nested import flatten, merge
 from sacred_ray_ingredient.record.target import RecordTarget
 from sacred_ray_ingredient.sampling import NAMED_CONFIGS
+from sacred_ray_ingredient.trial_folder import TravellingTree
 
 # The entry of a trial's Tune config that is ours; all others are parameters.
 TASK_KEY = "__sweep__"
@@ -54,6 +55,9 @@ class SweepTask:
         part; None for all steps.
     is_watched
         Whether a scheduler or rule looks at reports at all.
+    tree
+        What a worker must know to find the project's files; None on a local Ray of our own, which
+        has them where the driver has them.
     """
 
     sweep_id: str
@@ -71,6 +75,7 @@ class SweepTask:
     code_id: str | None = None
     urgent: Urgent | None = None
     is_watched: bool = True
+    tree: TravellingTree | None = None
 
 
 @dataclass(frozen=True)
@@ -217,6 +222,8 @@ class TrialOutcome:
         Named configs of the inner experiment that the search chose.
     was_compared
         Whether the scheduler, if there is one, saw a value of the metric while the trial ran.
+    node_lost
+        Whether it failed since its node was lost.
     """
 
     index: int
@@ -232,5 +239,6 @@ class TrialOutcome:
     configuration: int = 0
     stop_reason: str | None = None
     was_compared: bool = True
+    node_lost: bool = False
     sampled: Mapping[str, Any] = field(default_factory=dict)
     named_configs: Sequence[str] = ()

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import platform
 import shutil
+import sys
 import tempfile
 import traceback
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,6 @@ from sacred.run import Run
 from sacred_ray_ingredient import checkpoints
 from sacred_ray_ingredient.errors import InnerImportError, TrialFailed
 from sacred_ray_ingredient.frozen_code import FrozenCode
-from sacred_ray_ingredient.frozen_import import install
 from sacred_ray_ingredient.host_info import remember_host_info
 from sacred_ray_ingredient.inner import InnerReference
 from sacred_ray_ingredient.metrics import (
@@ -33,6 +32,7 @@ from sacred_ray_ingredient.metrics import (
 from sacred_ray_ingredient.record.documents import storable
 from sacred_ray_ingredient.record.observer import RunObserver, observer_of, recorded_id
 from sacred_ray_ingredient.tasks import Ending, SweepTask, TrialTask
+from sacred_ray_ingredient.trial_folder import TravellingTree, in_folder, move_in
 from sacred_ray_ingredient.trial_record import about_trial, observe_trial, record_stillborn
 from sacred_ray_ingredient.values import plain
 from sacred_ray_ingredient.watchdog import TrialTimeout, Watchdog, end_process, note_reason
@@ -91,6 +91,8 @@ class TrialContext:
         Names that a step is known to have, kept over the trials of a process.
     stored_checkpoint
         Tells the folder in which the engine keeps the last checkpoint, None where there is none.
+    logs
+        Paths or URLs of the files that what it prints is written to, beside the record.
     watched
         Given the run as it starts, with what can end it from another thread.
     """
@@ -101,6 +103,7 @@ class TrialContext:
     restored: Path | None = None
     expected_names: set[str] = field(default_factory=set)
     stored_checkpoint: Callable[[], str | None] = field(default_factory=lambda: _nowhere)
+    logs: Sequence[str] = ()
     watched: Callable[[Run, Watchdog], None] = field(default_factory=lambda: _unwatched)
 
 
@@ -132,9 +135,8 @@ def run_trial(sweep: SweepTask, trial: TrialTask, context: TrialContext) -> None
         If the engine ended it at a report; the run is recorded with the status of the ending.
     """
     remember_host_info()
-    if sweep.code is not None:
-        install(sweep.code)
-    with _in_folder(sweep.folder), _NextCheckpoint() as checkpoint:
+    folder = move_in(sweep.folder, sweep.code, sweep.tree)
+    with in_folder(folder), _NextCheckpoint() as checkpoint:
         try:
             run = _make_run(sweep, trial, context)
         except (Exception, SystemExit) as error:
@@ -174,7 +176,12 @@ def run_trial(sweep: SweepTask, trial: TrialTask, context: TrialContext) -> None
     context.report(_last_report(run, trial, reporter), None)
 
 
-def check_import(inner: InnerReference, folder: str, code: FrozenCode | None = None) -> str | None:
+def check_import(
+    inner: InnerReference,
+    folder: str,
+    code: FrozenCode | None = None,
+    tree: TravellingTree | None = None,
+) -> str | None:
     """Try what each trial begins with.
 
     Parameters
@@ -185,15 +192,15 @@ def check_import(inner: InnerReference, folder: str, code: FrozenCode | None = N
         Current folder of the driver.
     code
         The project's modules, as the driver has them.
+    tree
+        What came along to another node.
 
     Returns
     -------
     str or None
         A sentence if the experiment cannot be imported here.
     """
-    if code is not None:
-        install(code)
-    with _in_folder(folder):
+    with in_folder(move_in(folder, code, tree)):
         try:
             inner.load()
         except InnerImportError as error:
@@ -257,6 +264,14 @@ class _NextCheckpoint:
         self._path = None
 
 
+def _rays_node() -> dict[str, str]:
+    """Say which of Ray's nodes this is; several can have the same name."""
+    ray = sys.modules.get("ray")
+    if ray is None or not ray.is_initialized():
+        return {}
+    return {"node_id": ray.get_runtime_context().get_node_id()}
+
+
 def _make_run(sweep: SweepTask, trial: TrialTask, context: TrialContext) -> Run:
     experiment = sweep.inner.load()
     place = {
@@ -266,11 +281,13 @@ def _make_run(sweep: SweepTask, trial: TrialTask, context: TrialContext) -> Run:
         # On how many threads numerical libraries add up decides the last bits of a result.
         "threads": os.environ.get("OMP_NUM_THREADS"),
         **({"restored": True} if context.restored is not None else {}),
+        **({"log": list(context.logs)} if context.logs else {}),
     }
     run = experiment._create_run(
         config_updates=trial.config_updates(),
         info={"sweep": place},
-        meta_info={"sweep": about_trial(sweep, trial, context.trial_id)},
+        # Of a trial that loses its node nothing else may say where it was.
+        meta_info={"sweep": {**about_trial(sweep, trial, context.trial_id), **_rays_node()}},
         options=dict(sweep.options),
     )
     # On the run and not on the experiment, which the next trial of this process uses again.
@@ -369,23 +386,3 @@ def _last_report(
         values["run_config"] = storable(run.config)
     own = {"run_id": recorded_id(run), "attempt": trial.attempt, "status": run.status}
     return {**values, **own}
-
-
-@contextlib.contextmanager
-def _in_folder(folder: str) -> Iterator[None]:
-    """Run a trial where the sweep was started, and leave the process as it was found.
-
-    Relative paths to data mean the same as when the experiment is run alone, and the next trial
-    of the worker starts fresh.
-    """
-    before = os.getcwd()
-    environment = dict(os.environ)
-    if os.path.isdir(folder):  # on another node it need not be
-        os.chdir(folder)
-    try:
-        yield
-    finally:
-        os.chdir(before)
-        for name in set(os.environ) - set(environment):
-            del os.environ[name]
-        os.environ.update(environment)

@@ -7,11 +7,13 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from sacred_ray_ingredient.choices import Choice
+from sacred_ray_ingredient.cluster.capacity import Autoscaler
 from sacred_ray_ingredient.resolved_config import TrialResolver
 from sacred_ray_ingredient.restart import PlannedTrial, Restart
 from sacred_ray_ingredient.sampling import Sample, Sampling
 from sacred_ray_ingredient.settings import SweepSettings
 from sacred_ray_ingredient.stop_rules import StopRule
+from sacred_ray_ingredient.storage import Storage
 from sacred_ray_ingredient.tasks import SweepTask, TrialOutcome
 
 
@@ -29,8 +31,8 @@ class EngineJob:
         Completes what was sampled.
     settings
         Resources, retries and concurrency.
-    storage_path
-        Folder for the engine's own files.
+    storage
+        For checkpoints and logs of the trials.
     searcher
         Chooses what is sampled; None for random and grid search.
     scheduler
@@ -45,13 +47,15 @@ class EngineJob:
         Number of the first configuration.
     restart
         Where a sweep goes on that was begun before.
+    autoscaler
+        What starts nodes for the cluster, if something does.
     """
 
     sweep: SweepTask
     sampling: Sampling
     resolver: TrialResolver
     settings: SweepSettings
-    storage_path: str
+    storage: Storage
     searcher: Choice | None = None
     scheduler: Choice | None = None
     stop_rules: Sequence[StopRule] = ()
@@ -59,6 +63,7 @@ class EngineJob:
     first_index: int = 0
     first_configuration: int = 0
     restart: Restart | None = None
+    autoscaler: Autoscaler | None = None
 
     @property
     def is_recorded(self) -> bool:
@@ -113,6 +118,9 @@ class EngineJob:
 
 class TrialListener(Protocol):
     """What the sweep wants to hear from an engine; called in the driver's main thread."""
+
+    def note(self, sentence: str) -> None:
+        """Hear of something besides what becomes of trials."""
 
     def trial_started(self, outcome: TrialOutcome) -> None:
         """Hear that an attempt has begun; its status is RUNNING."""

@@ -50,7 +50,7 @@ def why(trial: Trial) -> str:
     trial
         One that has just failed.
     """
-    return in_plain_words(_last_error(trial))
+    return in_plain_words(_last_error(trial), getattr(trial, "node_lost", None))
 
 
 def _last_error(trial: Trial) -> str:

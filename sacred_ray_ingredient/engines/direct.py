@@ -7,17 +7,20 @@ for each trial costs ten to twenty milliseconds; this costs a fraction of one.
 from __future__ import annotations
 
 import dataclasses
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
+from typing import Any
 
+from sacred_ray_ingredient.cluster.resources import read_resources
 from sacred_ray_ingredient.engines.base import EngineJob, TrialListener
 from sacred_ray_ingredient.engines.death_words import in_plain_words
 from sacred_ray_ingredient.engines.direct_crew import Came, Crew, starter
 from sacred_ray_ingredient.engines.direct_queue import BatchSize, TaskQueue
-from sacred_ray_ingredient.engines.direct_worker import TrialReport, last_checkpoint
+from sacred_ray_ingredient.engines.direct_worker import TrialReport
 from sacred_ray_ingredient.engines.endings import Endings, was_taken
+from sacred_ray_ingredient.engines.node_loss import FREE_LOSSES, node_was_lost
 from sacred_ray_ingredient.errors import SacredRayError
 from sacred_ray_ingredient.tasks import TrialOutcome, TrialTask
 
@@ -25,6 +28,8 @@ from sacred_ray_ingredient.tasks import TrialOutcome, TrialTask
 _TICK_S = 0.1
 # What trials get for their last words when the sweep ends.
 _PATIENCE_S = 12.0
+
+_log = logging.getLogger(__name__)
 
 
 class DirectEngine:
@@ -47,20 +52,23 @@ class _Search:
         self._listener = listener
         self._should_stop = should_stop
         self._max_failures = settings.max_failures
-        self._folder = Path(job.storage_path) / job.name
+        self._storage = job.storage.of_job(job.name)
         self._left = job.total if job.restart is None else job.total - len(job.restart.done)
         self._failures: Counter[int] = Counter()
+        self._node_losses: Counter[int] = Counter()
         self._mistake: str | None = None
         # Of a batch whose worker dies, only the record knows what has come to its end.
         self._sizes = BatchSize(most=None if job.is_recorded else 1)
         self._endings = Endings(job.sweep.sweep_id)
-        resources = settings.resources_per_trial
-        start = starter(job.sweep, job.stop_rules, str(self._folder), resources)
+        resources = read_resources(settings.resources_per_trial)
+        start = starter(job.sweep, job.stop_rules, self._storage, resources)
         self._sweep_id = job.sweep.sweep_id
         self._not_taken: set[int] = set()
         self._is_ending = False
         self._is_recorded = job.is_recorded
-        self._crew = Crew(start, resources, settings.max_concurrent_trials or max(job.total, 1))
+        most = settings.max_concurrent_trials or max(job.total, 1)
+        can_grow = job.autoscaler is not None
+        self._crew = Crew(start, resources, most, can_grow, listener.note)
         self._queue = TaskQueue(job.trials(), job.resolver, job.sweep.target.reserve_ids)
 
     def run(self) -> None:
@@ -100,6 +108,7 @@ class _Search:
 
     def _hand_out(self) -> None:
         if self._queue.is_empty:
+            self._crew.shrink()
             return
         # What is left is an estimate where a sweep goes on.
         self._crew.grow(max(self._left, 1) + self._crew.busy)
@@ -131,18 +140,24 @@ class _Search:
 
     def _take_loss(self, came: Came) -> None:
         """Find out which of its trials a dead worker had begun: the last of them it died of."""
-        reason = in_plain_words(came.error)
+        node_lost = node_was_lost(came.error, came.worker)
+        reason = in_plain_words(came.error, node_lost)
         begun = [task for task in came.tasks if self._listener.has_begun(_outcome(task))]
         lost = begun or self._died_early(came)
-        self._put_back([task for task in came.tasks if task not in lost])
+        others = [task for task in came.tasks if task not in lost]
+        # What a lost node has recorded of the others may come to light later, as of this attempt.
+        self._put_back([_next_attempt(task) for task in others] if node_lost else others)
         for task in lost:
+            self._node_losses[task.index] += node_lost
             outcome = _outcome(task, TrialReport("FAILED", task.run_id, error=reason))
-            will_retry = self._may_retry(task)
+            outcome.node_lost = node_lost
+            is_free = node_lost and self._node_losses[task.index] <= FREE_LOSSES
+            will_retry = self._may_retry(task, is_free)
             self._listener.trial_died(outcome, will_retry)
             if outcome.status == "COMPLETED" and will_retry:
                 self._listener.trial_finished(outcome)
             elif outcome.status != "COMPLETED":
-                self._retry(task)
+                self._retry(task, is_free)
 
     def _died_early(self, came: Came) -> list[TrialTask]:
         """Return the first trial of a dead worker, unless it had died before it was given that.
@@ -156,21 +171,25 @@ class _Search:
         self._not_taken.add(first[0].index)
         return []
 
-    def _may_retry(self, task: TrialTask) -> bool:
-        return self._failures[task.index] < self._max_failures and not self._is_ending
+    def _may_retry(self, task: TrialTask, is_free: bool = False) -> bool:
+        has_left = is_free or self._failures[task.index] < self._max_failures
+        return has_left and not self._is_ending
 
-    def _retry(self, task: TrialTask) -> bool:
-        """Let a trial that failed be tried again, unless that was the last time."""
-        if not self._may_retry(task):
+    def _retry(self, task: TrialTask, is_free: bool = False) -> bool:
+        """Let a trial that failed be tried again, unless that was the last time.
+
+        Parameters
+        ----------
+        task
+            The attempt that failed.
+        is_free
+            Whether this does not count as a failure of the trial.
+        """
+        if not self._may_retry(task, is_free):
             return False
-        self._failures[task.index] += 1
-        again = dataclasses.replace(
-            task,
-            attempt=task.attempt + 1,
-            restore_from=last_checkpoint(self._folder, task) or task.restore_from,
-            run_id=None,
-        )
-        self._put_back([again])
+        self._failures[task.index] += not is_free
+        kept = self._storage.of_trial(task).last_checkpoint()
+        self._put_back([_next_attempt(task, restore_from=kept or task.restore_from)])
         return True
 
     def _put_back(self, tasks: list[TrialTask]) -> None:
@@ -191,6 +210,10 @@ class _Search:
                 is_first = outcome.index == tasks[0].index
                 if self._listener.has_begun(outcome) or (is_first and not self._is_recorded):
                     self._listener.trial_started(outcome)  # the record says how it ended
+
+
+def _next_attempt(task: TrialTask, **changes: Any) -> TrialTask:
+    return dataclasses.replace(task, attempt=task.attempt + 1, run_id=None, **changes)
 
 
 def _outcome(task: TrialTask, report: TrialReport | None = None) -> TrialOutcome:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import ray
 from ray.exceptions import GetTimeoutError, RayError
+from ray.util.placement_group import NODE_ID_LABEL_KEY, placement_group, remove_placement_group
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from sacred_ray_ingredient.cluster.resources import RAY_NAMES, room_for
-from sacred_ray_ingredient.engines.direct_worker import BatchReport, TrialWorker
+from sacred_ray_ingredient.cluster.capacity import nodes_there
+from sacred_ray_ingredient.cluster.resources import Resources, TrialResources, holds, room_for
+from sacred_ray_ingredient.engines.direct_worker import BatchReport, Refusal, TrialWorker
 from sacred_ray_ingredient.errors import InnerImportError, SacredRayError, SweepFailed
+from sacred_ray_ingredient.storage import Storage
 from sacred_ray_ingredient.tasks import TrialTask
 
 # Seconds between two looks at how many workers the cluster has room for.
@@ -27,6 +31,8 @@ _CLOSE_S = 10.0
 class _Worker:
     actor: Any
     starting: Any
+    # The placement group that it is in, where it has one of its own.
+    group: Any = None
     batches: deque[tuple[Any, list[TrialTask]]] = field(default_factory=deque)
 
     @property
@@ -62,19 +68,34 @@ class Crew:
     Parameters
     ----------
     start_worker
-        Starts an actor of `TrialWorker`.
+        Starts an actor of `TrialWorker`, given the ids of nodes that it must not be on; returns
+        it and its placement group, if it has one.
     resources
-        What each worker takes, by Ray Tune's names.
+        What each worker takes.
     most
         The most workers.
+    can_grow
+        Whether the cluster starts nodes for workers that have no room yet.
+    tell
+        Is told, in a sentence, of nodes that get no trials.
     """
 
     def __init__(
-        self, start_worker: Callable[[], Any], resources: Mapping[str, float], most: int
+        self,
+        start_worker: Callable[[Collection[str]], tuple[Any, Any]],
+        resources: TrialResources,
+        most: int,
+        can_grow: bool = False,
+        tell: Callable[[str], None] | None = None,
     ) -> None:
         self._start_worker = start_worker
         self._resources = resources
         self._most = most
+        self._can_grow = can_grow
+        self._tell = tell
+        # Ids of nodes on which the experiment cannot be imported, and what was said last of one.
+        self._left_out: set[str] = set()
+        self._refusal = ""
         self._workers: list[_Worker] = []
         self._looked = float("-inf")
         self._stillborn = 0
@@ -101,10 +122,21 @@ class Crew:
         if now - self._looked < _LOOK_S:
             return
         self._looked = now
-        wanted = min(needed, self._most, room_for(self._resources, ray.cluster_resources()))
+        if self._left_out and not self._workers and not self._has_node():
+            self._failure = InnerImportError(f"On a worker process: {self._refusal}")
+            return
+        room = room_for(self._resources, nodes_there(self._left_out))
+        # Those without room are what an autoscaler starts nodes for: at most as many as there are.
+        wanted = min(needed, self._most, 2 * room if self._can_grow else room)
         for _ in range(wanted - len(self._workers)):
-            actor = self._start_worker()
-            self._workers.append(_Worker(actor, actor.ready.remote()))
+            actor, group = self._start_worker(self._left_out)
+            self._workers.append(_Worker(actor, actor.ready.remote(), group))
+
+    def shrink(self) -> None:
+        """End workers that have nothing to do, where an autoscaler can take their nodes away."""
+        if self._can_grow:
+            for worker in [worker for worker in self._workers if not worker.batches]:
+                self._dismiss(worker)
 
     def idle(self, batches_ahead: int) -> list[_Worker]:
         """Return the workers that have fewer batches, those with the fewest first."""
@@ -179,18 +211,30 @@ class Crew:
             return None
         except RayError as error:
             return self._lost(worker, str(error).strip())
-        if reference is worker.starting:
+        if reference == worker.starting:
             self._started(worker, found)
             return None
         _, tasks = worker.batches.popleft()
         return Came(tasks, found)
 
-    def _started(self, worker: _Worker, sentence: str | None) -> None:
-        if sentence is not None:  # said at the next wait: something else may have come with it
-            self._failure = InnerImportError(f"On a worker process: {sentence}")
+    def _started(self, worker: _Worker, refusal: Refusal | None) -> None:
+        if refusal is None:
+            worker.starting = None
+            self._stillborn = 0
             return
-        worker.starting = None
-        self._stillborn = 0
+        self._dismiss(worker)
+        is_known = refusal.node_id in self._left_out
+        self._left_out.add(refusal.node_id)
+        self._refusal = refusal.sentence
+        if not self._has_node():  # said at the next wait: something else may have come with it
+            self._failure = InnerImportError(f"On a worker process: {refusal.sentence}")
+        elif self._tell is not None and not is_known:  # it has joined after all were asked
+            self._tell(f"Note: no trials run on the node {refusal.node}. {refusal.sentence}")
+
+    def _has_node(self) -> bool:
+        """Tell whether a node is there on which a worker can start, now or later."""
+        own = self._resources.own
+        return any(holds(own, node) for node in nodes_there(self._left_out))
 
     def _lost(self, worker: _Worker, error: str) -> Came | None:
         was_ready = worker.is_ready
@@ -206,17 +250,19 @@ class Crew:
     def _dismiss(self, worker: _Worker) -> list[TrialTask]:
         self._workers.remove(worker)
         ray.kill(worker.actor)
+        if worker.group is not None:
+            remove_placement_group(worker.group)
         return [task for _, tasks in worker.batches for task in tasks]
 
 
 def starter(
-    sweep: Any, stop_rules: Sequence[Any], folder: str, resources: Mapping[str, float]
-) -> Any:
-    """Return a function that starts a worker.
+    sweep: Any, stop_rules: Sequence[Any], storage: Storage, resources: TrialResources
+) -> Callable[[Collection[str]], tuple[Any, Any]]:
+    """Return a function that starts a worker, and gives its placement group besides.
 
     Parameters
     ----------
-    sweep, stop_rules, folder
+    sweep, stop_rules, storage
         As for `TrialWorker`.
     resources
         What each worker takes.
@@ -235,26 +281,48 @@ def starter(
             f"A function of ray.stop cannot be sent to the worker processes ({first_line}); give "
             "it as 'module:function', or use ray.engine=tune."
         ) from error
-    made = ray.remote(TrialWorker).options(**actor_options(resources))
-    # Not resolved by Ray: the rules may need the project's code, which the worker installs first.
-    return lambda: made.remote(shared, [rules], folder)
+    worker, options = ray.remote(TrialWorker), actor_options(resources.own)
+
+    def start(left_out: Collection[str]) -> tuple[Any, Any]:
+        group = _reserve(resources, left_out)
+        place: dict[str, Any] = {"label_selector": _anywhere_but(left_out)}
+        if group is not None:
+            place = {"scheduling_strategy": _within(group)}
+        # Not resolved by Ray: rules may need the project's code, which the worker installs first.
+        return worker.options(**options, **place).remote(shared, [rules], storage), group
+
+    return start
 
 
-def actor_options(resources: Mapping[str, float]) -> dict[str, Any]:
-    """Translate ``ray.resources_per_trial`` for an actor.
+def _anywhere_but(left_out: Collection[str]) -> dict[str, str]:
+    return {NODE_ID_LABEL_KEY: f"!in({', '.join(sorted(left_out))})"} if left_out else {}
+
+
+def _reserve(resources: TrialResources, left_out: Collection[str]) -> Any:
+    """Reserve a trial's own resources together with those of what it starts, if it asks for any."""
+    if not resources.bundles:
+        return None
+    group = [dict(bundle) for bundle in resources.group if bundle]
+    where = [_anywhere_but(left_out)] * len(group) if left_out else None
+    return placement_group(group, strategy=resources.strategy, bundle_label_selector=where)
+
+
+def _within(group: Any) -> PlacementGroupSchedulingStrategy:
+    return PlacementGroupSchedulingStrategy(
+        group, placement_group_bundle_index=0, placement_group_capture_child_tasks=True
+    )
+
+
+def actor_options(own: Resources) -> dict[str, Any]:
+    """Translate what a trial's process is given for an actor.
 
     Parameters
     ----------
-    resources
-        Amounts by Ray Tune's names.
+    own
+        Amounts by Ray's names.
     """
     options: dict[str, Any] = {"num_cpus": 0, "max_restarts": 0, "max_task_retries": 0}
-    custom = {}
-    for name, amount in resources.items():
-        if name.lower() in RAY_NAMES:
-            options[f"num_{name.lower()}s"] = amount
-        elif name == "memory":
-            options["memory"] = amount
-        else:
-            custom[name] = amount
+    known = {"CPU": "num_cpus", "GPU": "num_gpus", "memory": "memory"}
+    options |= {known[name]: amount for name, amount in own.items() if name in known}
+    custom = {name: amount for name, amount in own.items() if name not in known}
     return {**options, "resources": custom} if custom else options

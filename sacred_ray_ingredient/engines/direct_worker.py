@@ -6,7 +6,8 @@ import contextlib
 import functools
 import logging
 import os
-import shutil
+import platform
+import signal
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -20,19 +21,20 @@ from sacred.run import Run
 from sacred_ray_ingredient.capture import use_file
 from sacred_ray_ingredient.engines.endings import ending_of_sweep, note_taken
 from sacred_ray_ingredient.errors import SacredRayError, TrialFailed
-from sacred_ray_ingredient.frozen_import import install
 from sacred_ray_ingredient.metrics import reported_metrics
 from sacred_ray_ingredient.record.target import close_clients
 from sacred_ray_ingredient.stop_rules import StopRule, reason_to_stop
+from sacred_ray_ingredient.storage import Storage, StoredTrial
 from sacred_ray_ingredient.tasks import Ending, SweepTask, TrialTask
 from sacred_ray_ingredient.trial import TrialContext, TrialStopped, check_import, run_trial
+from sacred_ray_ingredient.trial_folder import move_in
+from sacred_ray_ingredient.trial_log import logged
 from sacred_ray_ingredient.watchdog import Watchdog, note_reason
 
 # Seconds between two looks at whether the sweep has been ended.
 _LOOK_S = 0.5
 # A batch that takes longer gives back what it has not begun.
 _LONGEST_BATCH_S = 1.0
-_PARTIAL = ".partial"
 
 _log = logging.getLogger(__name__)
 
@@ -87,6 +89,25 @@ class BatchReport:
     mistake: str | None = None
 
 
+@dataclass(frozen=True)
+class Refusal:
+    """Why a worker cannot run trials.
+
+    Parameters
+    ----------
+    sentence
+        What is wrong.
+    node_id
+        Ray's id of its node.
+    node
+        Name of that machine.
+    """
+
+    sentence: str
+    node_id: str
+    node: str
+
+
 class TrialWorker:
     """Runs trials in its process, in the main thread; an actor.
 
@@ -96,17 +117,19 @@ class TrialWorker:
         What all trials share.
     stop_rules
         Reference to the list of what ends trials, in a list.
-    folder
-        For checkpoints, a folder of the job's own.
+    storage
+        For checkpoints and logs, of the job.
     """
 
-    def __init__(self, sweep: SweepTask, stop_rules: Sequence[Any], folder: str) -> None:
-        if sweep.code is not None:
-            install(sweep.code)
+    def __init__(self, sweep: SweepTask, stop_rules: Sequence[Any], storage: Storage) -> None:
+        move_in(sweep.folder, sweep.code, sweep.tree)
         use_file()
+        # Slurm sends it to all processes of a job that it ends. Ray would raise it in the trial,
+        # which would be recorded as failed by itself.
+        signal.signal(signal.SIGTERM, _leave)
         self._sweep = sweep
         self._stop_rules: list[StopRule] = ray.get(stop_rules[0])
-        self._folder = Path(folder)
+        self._storage = storage
         context = ray.get_runtime_context()
         self._resources = context.get_assigned_resources()
         self._worker_id = context.get_actor_id()
@@ -114,9 +137,13 @@ class TrialWorker:
         self._expected_names: set[str] = set()
         self._watch = _SweepWatch(sweep.sweep_id)
 
-    def ready(self) -> str | None:
-        """Return a sentence if this process cannot import the inner experiment."""
-        return check_import(self._sweep.inner, self._sweep.folder, self._sweep.code)
+    def ready(self) -> Refusal | None:
+        """Tell if this process cannot import the inner experiment."""
+        sweep = self._sweep
+        sentence = check_import(sweep.inner, sweep.folder, sweep.code, sweep.tree)
+        if sentence is None:
+            return None
+        return Refusal(sentence, ray.get_runtime_context().get_node_id(), platform.node())
 
     def run(self, trials: Sequence[TrialTask]) -> BatchReport:
         """Run trials until one does not complete, it has taken long, or the sweep ends.
@@ -148,20 +175,23 @@ class TrialWorker:
 
     def _run_one(self, trial: TrialTask) -> tuple[TrialReport, str | None]:
         trial_id = f"{self._sweep.sweep_id.rpartition('-')[2]}_{trial.index:05d}"
-        reports = _Reports(trial_id, self._stop_rules, checkpoint_folder(self._folder, trial))
-        earlier = Path(trial.restore_from) if trial.restore_from else None
+        stored = self._storage.of_trial(trial)
+        reports = _Reports(trial_id, self._stop_rules, stored)
         context = TrialContext(
             reports.take,
             trial_id=trial_id,
             resources=self._resources,
-            restored=earlier if earlier is not None and earlier.is_dir() else None,
             expected_names=self._expected_names,
-            stored_checkpoint=reports.stored_checkpoint,
+            stored_checkpoint=stored.take_kept,
             watched=self._watch.watch,
         )
         with self._watch.off_afterwards():
             try:
-                run_trial(self._sweep, trial, context)
+                with (
+                    self._storage.opened(trial.restore_from) as context.restored,
+                    logged(stored, trial.segment) as context.logs,
+                ):
+                    run_trial(self._sweep, trial, context)
             except TrialFailed:  # it has reported what there is to say
                 return reports.final(has_raised=True), reports.mistake
             except TrialStopped as stopped:
@@ -179,24 +209,27 @@ class TrialWorker:
         )
 
 
+def _leave(number: int, frame: Any) -> None:
+    """Die as if killed; the trial's record is in its journal, and the driver sees to it."""
+    os._exit(128 + number)
+
+
 class _Reports:
     """Takes the reports of a trial: looks whether it is to end, keeps checkpoints and the last."""
 
-    def __init__(self, trial_id: str, rules: Sequence[StopRule], folder: Path) -> None:
+    def __init__(self, trial_id: str, rules: Sequence[StopRule], stored: StoredTrial) -> None:
         self._trial_id = trial_id
         self._rules = rules
-        self._folder = folder
+        self._stored = stored
         self._started = time.monotonic()
         self._count = 0
-        self._kept = 0
-        self._stored: str | None = None
         self._last: dict[str, Any] = {}
         self.mistake: str | None = None
 
     def take(self, values: dict[str, Any], checkpoint: Path | None) -> None:
         """Take a report; the argument ``report`` of a trial's context."""
         if checkpoint is not None:
-            self._keep(checkpoint)
+            self._stored.keep(checkpoint)
         if values["status"] != "RUNNING":
             self._last = values
             return
@@ -216,11 +249,6 @@ class _Reports:
             has_raised=has_raised,
         )
 
-    def stored_checkpoint(self) -> str | None:
-        """Return where the last checkpoint is, if there is a new one."""
-        stored, self._stored = self._stored, None
-        return stored
-
     def _stop_by_rule(self, values: dict[str, Any]) -> None:
         counted = {
             "training_iteration": self._count,
@@ -233,16 +261,6 @@ class _Reports:
             raise TrialStopped(Ending("interrupt", self.mistake)) from error
         if reason is not None:
             raise TrialStopped(Ending("stop", reason))
-
-    def _keep(self, checkpoint: Path) -> None:
-        """Copy it to where it stays; under another name first, so that it is there whole."""
-        while (folder := self._folder / f"checkpoint_{self._kept:06d}").exists():
-            self._kept += 1
-        partial = folder.with_name(folder.name + _PARTIAL)
-        shutil.rmtree(partial, ignore_errors=True)
-        shutil.copytree(checkpoint, partial)
-        os.replace(partial, folder)
-        self._stored = str(folder)
 
 
 class _SweepWatch:
@@ -300,29 +318,3 @@ class _SweepWatch:
             run, watchdog = self._running
             note = functools.partial(note_reason, run, self.ending.reason)
             watchdog.interrupt(TrialStopped, note)
-
-
-def checkpoint_folder(folder: Path, trial: TrialTask) -> Path:
-    """Return where the checkpoints of an attempt are kept.
-
-    Parameters
-    ----------
-    folder
-        The job's own.
-    trial
-        The attempt.
-    """
-    return folder / f"trial-{trial.index:05d}-{trial.attempt}"
-
-
-def last_checkpoint(folder: Path, trial: TrialTask) -> str | None:
-    """Return the folder of the last whole checkpoint of an attempt, if it has one.
-
-    Parameters
-    ----------
-    folder, trial
-        As for `checkpoint_folder`.
-    """
-    kept = checkpoint_folder(folder, trial).glob("checkpoint_*")
-    whole = sorted(path for path in kept if not path.name.endswith(_PARTIAL))
-    return str(whole[-1]) if whole else None

@@ -9,7 +9,8 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import Counter
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from ray.experimental import internal_kv
 
@@ -19,6 +20,19 @@ if TYPE_CHECKING:
     from ray.tune.experiment import Trial
 
 _PREFIX = "sacred-ray-ending"
+
+
+def result_of_attempt(trial: Trial) -> Mapping[str, Any]:
+    """Return the last report of the current attempt; Tune keeps that of an earlier one.
+
+    Parameters
+    ----------
+    trial
+        One that Tune knows.
+    """
+    result: Mapping[str, Any] = trial.last_result or {}
+    task = TrialTask.from_config(trial.config)
+    return result if result.get("attempt") == task.attempt else {}
 
 
 class Endings:
@@ -59,6 +73,11 @@ class Endings:
     def ending(self, trial: Trial) -> Ending | None:
         """Return what was last announced to a trial."""
         return self._announced.get(trial.trial_id)
+
+    def has_ended(self, trial: Trial) -> bool:
+        """Tell whether a trial has sent its last report, or was told that it ends."""
+        status = result_of_attempt(trial).get("status", "RUNNING")
+        return status != "RUNNING" or trial.trial_id in self._announced
 
     def clear(self) -> None:
         """Take everything out of Ray's store."""

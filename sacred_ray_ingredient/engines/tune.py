@@ -6,20 +6,26 @@ import contextlib
 import logging
 import os
 import re
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from ray.tune.callback import Callback
 from ray.tune.error import TuneError
-from ray.tune.experiment import Experiment, Trial
+from ray.tune.execution.placement_groups import PlacementGroupFactory
+from ray.tune.experiment import Trial
 from ray.tune.stopper import Stopper
 
+from sacred_ray_ingredient.cluster.ray_client import staging_folder
+from sacred_ray_ingredient.cluster.resources import TrialResources, read_resources
 from sacred_ray_ingredient.engines.base import EngineJob, TrialListener
 from sacred_ray_ingredient.engines.deaths import deaths_of_single_trials, why
-from sacred_ray_ingredient.engines.endings import Endings
+from sacred_ray_ingredient.engines.endings import Endings, result_of_attempt
 from sacred_ray_ingredient.engines.tune_controller import SweepController, run_experiment
+from sacred_ray_ingredient.engines.tune_registry import own_registry
 from sacred_ray_ingredient.engines.tune_scheduler import make_scheduler
 from sacred_ray_ingredient.engines.tune_search import make_generator, trials_at_once
+from sacred_ray_ingredient.engines.tune_storage import SweepExperiment
 from sacred_ray_ingredient.engines.tune_worker import make_trainable
 from sacred_ray_ingredient.errors import SweepFailed
 from sacred_ray_ingredient.metrics import report_name, reported_metrics
@@ -38,6 +44,7 @@ _DRIVER_ENVIRONMENT = {
 }
 
 _PENDING_AT_LEAST = 4
+_ENDED_BY_TUNE = "Ray Tune ended it before its last report, which nothing here had decided"
 
 
 class TuneEngine:
@@ -49,19 +56,20 @@ class TuneEngine:
         """Run all trials of a job on the connected Ray."""
         settings = job.settings
         endings = Endings(job.sweep.sweep_id)
-        with _environment(_DRIVER_ENVIRONMENT), _quiet_tune(), deaths_of_single_trials():
+        with _environment(_DRIVER_ENVIRONMENT), _quiet_tune(), deaths_of_single_trials(), _apart():
             try:
-                experiment = Experiment(
+                experiment = SweepExperiment(
                     job.name,
-                    make_trainable(job.sweep),
+                    make_trainable(job.sweep, job.storage.of_job(job.name)),
                     config={},
                     num_samples=job.total,
-                    resources_per_trial=dict(settings.resources_per_trial),
+                    resources_per_trial=_placement(read_resources(settings.resources_per_trial)),
                     max_failures=settings.max_failures,
                     stop=_StopByRule(job, endings, should_stop),
-                    storage_path=job.storage_path,
+                    # Of Tune's own, in which nothing is written.
+                    storage_path=tempfile.gettempdir(),
                 )
-                at_once = trials_at_once(settings)
+                at_once = trials_at_once(settings, job.autoscaler)
                 controller = SweepController(
                     experiment,
                     make_generator(job),
@@ -69,6 +77,7 @@ class TuneEngine:
                     [_ToListener(job, listener, endings)],
                     at_once,
                     forgets=job.scheduler is None or KINDS[job.scheduler.name].mutates is None,
+                    has_ended=endings.has_ended,
                 )
                 run_experiment(controller, experiment, _most_pending(job, at_once))
             except TuneError as error:
@@ -78,6 +87,10 @@ class TuneEngine:
                 raise SweepFailed(f"Ray Tune ended the search: {sentence}") from error
             finally:
                 endings.clear()
+
+
+def _placement(resources: TrialResources) -> PlacementGroupFactory:
+    return PlacementGroupFactory([dict(bundle) for bundle in resources.group], resources.strategy)
 
 
 def _most_pending(job: EngineJob, at_once: int) -> int | None:
@@ -90,6 +103,13 @@ def _most_pending(job: EngineJob, at_once: int) -> int | None:
         return None
     pauses = job.scheduler is not None and KINDS[job.scheduler.name].pauses
     return None if pauses else 2 * at_once + _PENDING_AT_LEAST
+
+
+@contextlib.contextmanager
+def _apart() -> Iterator[None]:
+    """Keep Tune's own things off the cluster."""
+    with own_registry(), staging_folder():
+        yield
 
 
 class _StopByRule(Stopper):
@@ -153,13 +173,15 @@ class _ToListener(Callback):
     def on_trial_complete(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
-        result = _result_of_attempt(trial)
+        result = result_of_attempt(trial)
         outcome = _outcome(trial, result.get("status", "RUNNING"), result)
         ending = self._endings.ending(trial)
         if outcome.status == "RUNNING" and ending is not None:
             outcome.status, outcome.stop_reason = ending.status, ending.reason
             if ending.kind == "pause":
                 outcome.stop_reason = f"not continued after it was {ending.reason}"
+        elif outcome.status == "RUNNING":
+            outcome.status, outcome.error = "INTERRUPTED", _ENDED_BY_TUNE
         is_silent = self._compared_by is not None and trial.trial_id not in self._compared
         outcome.was_compared = not is_silent
         self._listener.trial_finished(outcome)
@@ -181,11 +203,12 @@ class _ToListener(Callback):
         self._died(trial, will_retry=False)
 
     def _died(self, trial: Trial, will_retry: bool) -> TrialOutcome:
-        result = _result_of_attempt(trial)
+        result = result_of_attempt(trial)
         outcome = _outcome(trial, result.get("status", "RUNNING"), result)
         if outcome.status == "RUNNING":  # without a final report
             outcome.status = "FAILED"
             outcome.error = why(trial)
+            outcome.node_lost = getattr(trial, "node_lost", False)
         self._listener.trial_died(outcome, will_retry)
         return outcome
 
@@ -199,13 +222,6 @@ def _last_report(outcome: TrialOutcome) -> dict[str, Any]:
         "status": outcome.status,
         "run_config": outcome.config,
     }
-
-
-def _result_of_attempt(trial: Trial) -> Mapping[str, Any]:
-    """Return the last report of the current attempt; Tune keeps that of an earlier one."""
-    result: Mapping[str, Any] = trial.last_result or {}
-    task = TrialTask.from_config(trial.config)
-    return result if result.get("attempt") == task.attempt else {}
 
 
 def _outcome(trial: Trial, status: str, result: Mapping[str, Any]) -> TrialOutcome:

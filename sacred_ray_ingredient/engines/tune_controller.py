@@ -10,10 +10,12 @@ release of Ray that has other ones does the work as before.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ray.air.execution import PlacementGroupResourceManager, ResourceRequest
+from ray.air.execution._internal import TrackedActor
+from ray.exceptions import RayActorError
 from ray.tune.callback import Callback
 from ray.tune.execution.placement_groups import PlacementGroupFactory
 from ray.tune.execution.tune_controller import TuneController
@@ -21,6 +23,11 @@ from ray.tune.experiment import Experiment, Trial
 from ray.tune.result import TRIAL_ID
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search.search_algorithm import SearchAlgorithm
+
+from sacred_ray_ingredient.engines.node_loss import FREE_LOSSES, node_was_lost
+
+# A step that begins when all trials wait lets the scheduler choose one of them.
+_IDLE_STEPS = 2
 
 
 class SweepTrial(Trial):
@@ -40,6 +47,9 @@ class SweepTrial(Trial):
 
     def __init__(self, trainable: type, resources: PlacementGroupFactory, **arguments: Any) -> None:
         self._trainable = trainable
+        # Of the last error, and of all.
+        self.node_lost = False
+        self._node_losses = 0
         # A "stub" is not looked up in Ray's store; nothing else is different about it.
         super().__init__(placement_group_factory=resources, stub=True, **arguments)
 
@@ -53,6 +63,16 @@ class SweepTrial(Trial):
         result: dict[str, Any] = self.run_metadata.last_result
         result.setdefault(TRIAL_ID, self.trial_id)
         return result
+
+    def handle_error(self, exc: Any = None) -> None:
+        """Count an error as a failure of the trial, unless it is that its node was lost."""
+        before = self.run_metadata.num_failures
+        is_death = isinstance(exc, RayActorError)
+        self.node_lost = is_death and node_was_lost(str(exc), exc.actor_id)
+        super().handle_error(exc)
+        if self.node_lost:
+            self._node_losses += 1
+            self.run_metadata.num_failures = before + (self._node_losses > FREE_LOSSES)
 
     def set_ray_actor(self, ray_actor: Any) -> None:
         """Note what runs the trial, which Tune would ask for a first result each time."""
@@ -124,6 +144,8 @@ class SweepController(TuneController):
     forgets
         Whether trials that have ended are taken from Tune's list, over which schedulers go again
         and again. Not for those that look at trials that have ended.
+    has_ended
+        Whether a trial has sent its last report or was told that it ends.
     """
 
     def __init__(
@@ -134,6 +156,7 @@ class SweepController(TuneController):
         callbacks: Sequence[Callback],
         at_once: int = 1,
         forgets: bool = True,
+        has_ended: Callable[[Trial], bool] = lambda trial: True,
     ) -> None:
         self._pool = PlacementGroupPool(at_once)
         super().__init__(
@@ -148,6 +171,10 @@ class SweepController(TuneController):
         )
         self._forgets = forgets
         self._kept = at_once
+        self._has_ended = has_ended
+        # Processes that start for no trial, with their resources.
+        self._spare: dict[TrackedActor, ResourceRequest] = {}
+        self._idle_steps = 0
         self._wrapper = super()._wrapped()
 
     def _wrapped(self) -> Any:
@@ -160,12 +187,33 @@ class SweepController(TuneController):
         """Note nothing; see `checkpoint`."""
 
     def step(self) -> None:
-        """Handle one event."""
+        """Handle one event; where none can come any more, let paused trials go on."""
         super().step()
+        # Tune leaves trials that failed among the live ones, for which others would wait.
+        self._live_trials -= self._failed_trials
         if self._forgets:
             self._forget_ended()
         if self._search_alg.is_finished():
             self._pool.release()
+        self._wake_paused()
+
+    def _wake_paused(self) -> None:
+        """Let paused trials go on where all wait, and nothing is left that they can wait for.
+
+        Some schedulers look at paused trials when another one reports, and not when it ends.
+        """
+        if not self._paused_trials or self._running_trials or self._pending_trials:
+            self._idle_steps = 0
+            return
+        self._idle_steps += 1
+        # The scheduler has chosen none of them in between, and the searcher has made no other.
+        if self._idle_steps == _IDLE_STEPS:
+            wake = getattr(self._scheduler_alg, "wake", None)
+            if wake is not None:
+                wake(self._wrapped())
+        elif self._idle_steps == 2 * _IDLE_STEPS:
+            for trial in [trial for trial in self._trials if trial in self._paused_trials]:
+                self._set_trial_status(trial, Trial.PENDING)
 
     def _forget_ended(self) -> None:
         ended = self._stopped_trials | self._failed_trials
@@ -187,34 +235,114 @@ class SweepController(TuneController):
             self._actor_cache.increase_max(trial.placement_group_factory, self._kept)
             self._kept = 0
 
+    def _execute_action(self, trial: Trial, decision: str, after_save: bool = False) -> None:
+        """Do what was decided; a trial that nothing has ended goes on."""
+        if decision == TrialScheduler.STOP and not self._has_ended(trial):
+            decision = TrialScheduler.CONTINUE
+        super()._execute_action(trial, decision, after_save=after_save)
+
+    def _schedule_trial_stop(self, trial: Trial, exception: Exception | None = None) -> None:
+        """Take a trial from its process.
+
+        Of a trial that is being saved Tune notes that it is to be stopped after that, and does it
+        at once all the same. The note would end a trial that was paused when it is saved next.
+        """
+        super()._schedule_trial_stop(trial, exception=exception)
+        self._cached_trial_decisions.pop(trial.trial_id, None)
+
+    def _maybe_cache_trial_actor(self, trial: Trial) -> bool:
+        """Keep the process of a trial that has ended or is paused.
+
+        Tune ends it where no other trial waits for it just then and no more are to come, even if
+        the trial itself is to go on. What nobody needs is ended after the event.
+        """
+        tracked_actor = self._trial_to_actor[trial]
+        if not self._keep(tracked_actor, trial.placement_group_factory):
+            return False
+        del self._trial_to_actor[trial], self._actor_to_trial[tracked_actor]
+        trial.set_ray_actor(None)
+        return True
+
+    def _keep(self, tracked_actor: TrackedActor, resources: ResourceRequest) -> bool:
+        has_started = tracked_actor in self._started_actors
+        is_usable = has_started and self._actor_manager.is_actor_started(tracked_actor)
+        return is_usable and self._actor_cache.cache_object(resources, tracked_actor)
+
     def _cleanup_cached_actors(self, force_all: bool = False) -> None:
         # When no more trials come, and none that was paused, no process is kept for them.
-        is_over = self._search_alg.is_finished() and not any(
-            trial.status in (Trial.PENDING, Trial.PAUSED) for trial in self._live_trials
+        is_over = self._search_alg.is_finished() and not (
+            self._pending_trials or self._paused_trials
         )
         super()._cleanup_cached_actors(force_all=force_all or is_over)
+        if force_all or is_over:
+            for tracked_actor in self._spare:
+                self._actor_manager.remove_actor(tracked_actor, kill=True)
+            self._spare.clear()
 
     def _maybe_reuse_cached_actor(self, trial: Trial) -> bool:
-        """Give the process of an ended trial to one that has none, not to one whose own starts.
+        """Give a trial a process that is free.
 
-        Tune ends the starting one in that case. With trials that are shorter than the start of a
-        process, as many as can run at once would never be there.
+        Where its own is starting already, Tune ends that one. With trials that are shorter than
+        the start of a process, as many as can run at once would never be there. So it is left to
+        start for the next.
         """
-        if trial in self._resetting_trials or not self._is_starting(trial):
-            reused: bool = super()._maybe_reuse_cached_actor(trial)
-            return reused
-        for other in self._pending_trials_list:
-            is_waiting = other in self._pending_trials and other not in self._resetting_trials
-            if is_waiting and not self._is_starting(other) and other in self._staged_trials:
-                super()._maybe_reuse_cached_actor(other)
-                break
-        return False
+        resources = trial.placement_group_factory
+        is_free = self._actor_cache.has_cached_object(resources)
+        own = self._trial_to_actor.get(trial)
+        if is_free and trial not in self._resetting_trials and self._is_starting(own):
+            del self._trial_to_actor[trial], self._actor_to_trial[own]
+            self._spare[own] = resources
+        reused: bool = super()._maybe_reuse_cached_actor(trial)
+        return reused
 
-    def _is_starting(self, trial: Trial) -> bool:
-        actor = self._trial_to_actor.get(trial)
-        return actor in self._actor_manager._live_actors_to_ray_actors_resources
+    def _schedule_trial_actor(self, trial: Trial) -> None:
+        """Ask for a process for a trial, unless one starts that nobody waits for."""
+        resources = trial.placement_group_factory
+        is_free = self._actor_cache.has_cached_object(resources)
+        starting = self._starting_for_nobody(resources)
+        # The trial itself is among those without.
+        if is_free or not starting or len(self._without_process(resources)) > starting:
+            super()._schedule_trial_actor(trial)
+        else:
+            trial.init_local_path()
 
-    def _remove_actor(self, tracked_actor: Any) -> None:
+    def _starting_for_nobody(self, resources: ResourceRequest) -> int:
+        return sum(each == resources for each in self._spare.values())
+
+    def _without_process(self, resources: ResourceRequest) -> list[Trial]:
+        return [
+            trial
+            for trial in self._staged_trials
+            if trial not in self._trial_to_actor and trial.placement_group_factory == resources
+        ]
+
+    def _is_starting(self, tracked_actor: TrackedActor | None) -> bool:
+        return (
+            tracked_actor in self._actor_manager._live_actors_to_ray_actors_resources
+            and tracked_actor not in self._started_actors
+        )
+
+    def _actor_started(self, tracked_actor: TrackedActor, log: str = "STARTED") -> None:
+        """Begin the trial of a process that has started, or keep it for the next."""
+        if tracked_actor not in self._spare:
+            super()._actor_started(tracked_actor, log=log)
+            return
+        resources = self._spare.pop(tracked_actor)
+        self._started_actors.add(tracked_actor)
+        if not self._keep(tracked_actor, resources):
+            self._remove_actor(tracked_actor)
+
+    def _actor_failed(self, tracked_actor: TrackedActor, exception: Exception) -> None:
+        """Let the trial of a process fail that has died; in place of one without, ask anew."""
+        resources = self._spare.pop(tracked_actor, None)
+        if resources is None:
+            super()._actor_failed(tracked_actor, exception)
+            return
+        without = self._without_process(resources)
+        if len(without) > self._starting_for_nobody(resources):
+            super()._schedule_trial_actor(without[0])
+
+    def _remove_actor(self, tracked_actor: TrackedActor) -> None:
         if self._actor_manager.is_actor_started(tracked_actor):
             super()._remove_actor(tracked_actor)
         else:

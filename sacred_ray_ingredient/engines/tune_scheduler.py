@@ -51,7 +51,10 @@ def make_scheduler(job: EngineJob, endings: Endings) -> TrialScheduler:
 
 
 def _mixin(choice: Choice) -> type:
-    return _Announcing if schedulers.KINDS[choice.name].mutates is None else _Mutating
+    kind = schedulers.KINDS[choice.name]
+    if kind.mutates is not None:
+        return _Mutating
+    return _Halving if kind.pauses else _Announcing
 
 
 class _Announcing:
@@ -106,8 +109,57 @@ class _Announcing:
         trial.set_config({**trial.config, TASK_KEY: again})
 
 
+class _Halving(_Announcing):
+    """Part of the schedulers that let trials wait for each other, and stop the worse of them."""
+
+    def wake(self, controller: Any) -> None:
+        """Compare trials that all wait, the last one that ran having ended without a report.
+
+        Tune's own classes do it then for the first comparison of these trials only.
+        """
+        scheduler: Any = self
+        for bracket in [bracket for band in scheduler._hyperbands for bracket in band if bracket]:
+            if any(trial.status == Trial.PAUSED for trial in bracket.current_trials()):
+                scheduler._process_bracket(controller, bracket)
+
+
 class _Mutating(_Announcing):
     """Part of the schedulers that change parameters: the trial stays itself, and is resolved."""
+
+    _is_waking = False
+
+    def wake(self, controller: Any) -> None:
+        """Compare trials that all wait, the last one that ran having ended without a report.
+
+        Tune's own class does it where a trial reports only. So one that waits reports once more;
+        where it is too early for that one to be compared, all go on to the next time.
+        """
+        scheduler: Any = self
+        if not scheduler._synch:
+            return
+        states = scheduler._trial_state
+        waiting = [trial for trial in controller.get_live_trials() if trial.status == Trial.PAUSED]
+        times = {trial: states[trial].last_train_time for trial in waiting}
+        since = {trial: times[trial] - states[trial].last_perturbation_time for trial in waiting}
+        longest = max(waiting, key=since.__getitem__)
+        due = scheduler._next_perturbation_sync
+        result = states[longest].last_result
+        if result is not None:
+            self._is_waking = True
+            try:
+                super().on_trial_result(controller, longest, result)
+            finally:
+                self._is_waking = False
+        if scheduler._next_perturbation_sync == due:
+            interval = scheduler._perturbation_interval
+            scheduler._next_perturbation_sync = max(times.values()) + interval
+
+    def _save_trial_state(
+        self, state: Any, time: float, result: dict[str, Any], trial: Trial
+    ) -> Any:
+        if self._is_waking:  # it is known already
+            return state.last_score
+        return super()._save_trial_state(state, time, result, trial)  # type: ignore[misc]
 
     def _get_new_config(self, trial: Trial, donor: Trial) -> Any:
         """Explore from the donor's parameters; dependent ones are computed again."""

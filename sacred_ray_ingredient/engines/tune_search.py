@@ -15,7 +15,8 @@ from ray.tune.search.search_algorithm import SearchAlgorithm
 from ray.tune.search.search_generator import SearchGenerator
 
 from sacred_ray_ingredient.choices import Choice
-from sacred_ray_ingredient.cluster.resources import room_for
+from sacred_ray_ingredient.cluster.capacity import Autoscaler, most_at_once
+from sacred_ray_ingredient.cluster.resources import read_resources
 from sacred_ray_ingredient.engines.base import EngineJob
 from sacred_ray_ingredient.engines.encoding import Encoding
 from sacred_ray_ingredient.engines.make_searcher import SearchJob, make_searcher
@@ -56,7 +57,7 @@ def make_generator(job: EngineJob) -> SearchAlgorithm:
         modes=list(settings.modes),
         seed=sampling.seed,
         num_samples=sampling.num_samples,
-        max_concurrent=trials_at_once(settings),
+        max_concurrent=trials_at_once(settings, job.autoscaler),
         points_to_evaluate=settings.points_to_evaluate,
         earlier=job.earlier,
     )
@@ -96,18 +97,21 @@ def going_on(choice: Choice, search: SearchJob, restart: Restart) -> tuple[Choic
     return replace(choice, arguments=arguments), search
 
 
-def trials_at_once(settings: SweepSettings) -> int:
-    """Count how many trials run at once, as far as the resources are there yet.
+def trials_at_once(settings: SweepSettings, autoscaler: Autoscaler | None = None) -> int:
+    """Count how many trials can run at once.
 
     Parameters
     ----------
     settings
         What a trial asks for, and how many there may be.
+    autoscaler
+        What starts nodes for the cluster, if something does.
     """
     if settings.max_concurrent_trials:
         return settings.max_concurrent_trials
-    there = ray.cluster_resources() if ray.is_initialized() else {}
-    return room_for(settings.resources_per_trial, there)
+    if not ray.is_initialized():
+        return 1
+    return most_at_once(read_resources(settings.resources_per_trial), autoscaler)
 
 
 @dataclass

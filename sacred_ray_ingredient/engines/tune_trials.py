@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
-from ray.tune.execution.placement_groups import resource_dict_to_pg_factory
 from ray.tune.experiment import Experiment, Trial
 from ray.tune.registry import get_trainable_cls
 from ray.tune.search.basic_variant import BasicVariantGenerator
@@ -32,7 +31,7 @@ class TrialMaker:
         spec = _only(experiments).spec
         self._name = spec["run"]
         self._trainable = get_trainable_cls(self._name)
-        self._resources = resource_dict_to_pg_factory(spec["resources_per_trial"])
+        self._resources = spec["resources_per_trial"]
         self._max_failures = spec["max_failures"]
         self._storage = spec["storage"]
         self._checkpoint_config = spec["checkpoint_config"]

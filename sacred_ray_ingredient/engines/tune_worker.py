@@ -15,9 +15,12 @@ from ray import tune
 
 from sacred_ray_ingredient.capture import use_file
 from sacred_ray_ingredient.engines.endings import announced_ending
+from sacred_ray_ingredient.engines.tune_storage import as_tune_checkpoint
 from sacred_ray_ingredient.record.target import close_clients
+from sacred_ray_ingredient.storage import Storage, StoredTrial
 from sacred_ray_ingredient.tasks import Ending, SweepTask, TrialTask
 from sacred_ray_ingredient.trial import TrialContext, TrialStopped, run_trial
+from sacred_ray_ingredient.trial_log import logged
 
 # Shorter than what Tune waits for an actor before it kills it (10 s).
 _STOP_PATIENCE_S = 8.0
@@ -49,13 +52,15 @@ class _FinishBeforeExit:
         super().cleanup()  # type: ignore[misc]
 
 
-def make_trainable(sweep: SweepTask) -> Callable[[Mapping[str, Any]], None]:
+def make_trainable(sweep: SweepTask, storage: Storage) -> Callable[[Mapping[str, Any]], None]:
     """Make the function that Tune runs for each trial.
 
     Parameters
     ----------
     sweep
         What all trials share; travels to the workers with the function.
+    storage
+        For their checkpoints and logs.
     """
     # Of the trial before in the same process, for the first step of the next one.
     expected_names: set[str] = set()
@@ -64,15 +69,17 @@ def make_trainable(sweep: SweepTask) -> Callable[[Mapping[str, Any]], None]:
         os.environ.update(_ENVIRONMENT)
         use_file()
         trial = TrialTask.from_config(config)
-        report = functools.partial(_report_to_tune, sweep.sweep_id, trial)
-        with _restored_folder(trial) as restored:
+        stored = storage.of_trial(trial)
+        report = functools.partial(_report_to_tune, sweep.sweep_id, trial, stored)
+        with _restored_folder(storage, trial) as restored, logged(stored, trial.segment) as logs:
             context = TrialContext(
                 report,
                 trial_id=tune.get_context().get_trial_id(),
                 resources=ray.get_runtime_context().get_assigned_resources(),
                 restored=restored,
                 expected_names=expected_names,
-                stored_checkpoint=_StoredCheckpoint(),
+                stored_checkpoint=stored.take_kept,
+                logs=logs,
             )
             try:
                 if trial.reported is not None:
@@ -89,39 +96,23 @@ def make_trainable(sweep: SweepTask) -> Callable[[Mapping[str, Any]], None]:
 
 
 @contextlib.contextmanager
-def _restored_folder(trial: TrialTask) -> Iterator[Path | None]:
+def _restored_folder(storage: Storage, trial: TrialTask) -> Iterator[Path | None]:
     checkpoint = tune.get_checkpoint()
     if checkpoint is None:
         # Of before the sweep was resumed, which may have been on another machine.
-        earlier = Path(trial.restore_from) if trial.restore_from else None
-        yield earlier if earlier is not None and earlier.is_dir() else None
-        return
-    with checkpoint.as_directory() as folder:
-        yield Path(folder)
-
-
-class _StoredCheckpoint:
-    """Tells where Tune has put the last checkpoint that was reported."""
-
-    def __init__(self) -> None:
-        self._before = self._path()
-
-    def __call__(self) -> str | None:
-        path = self._path()
-        return None if path == self._before else path
-
-    def _path(self) -> str | None:
-        from ray.train._internal.session import get_session
-
-        session = get_session()
-        storage = None if session is None else session.storage
-        if storage is None or storage.current_checkpoint_index < 0:
-            return None
-        return str(storage.checkpoint_fs_path)
+        opened = storage.opened(trial.restore_from)
+    else:
+        opened = storage.opened_within(checkpoint.filesystem, checkpoint.path)
+    with opened as folder:
+        yield folder
 
 
 def _report_to_tune(
-    sweep_id: str, trial: TrialTask, values: dict[str, Any], checkpoint: Path | None
+    sweep_id: str,
+    trial: TrialTask,
+    stored: StoredTrial,
+    values: dict[str, Any],
+    checkpoint: Path | None,
 ) -> None:
     """Report values to Tune.
 
@@ -134,7 +125,9 @@ def _report_to_tune(
     if is_last and values["status"] != "FAILED":
         # Said here, so that no scheduler can pause a trial that has come to its end.
         values = {**values, "done": True}
-    kept = None if checkpoint is None else tune.Checkpoint.from_directory(str(checkpoint))
+    kept = None
+    if checkpoint is not None:
+        kept = as_tune_checkpoint(stored.storage, stored.keep(checkpoint))
     try:
         tune.report(values, checkpoint=kept)
     except SystemExit as error:

@@ -185,6 +185,14 @@ class Journal:
             if not self._waiting:
                 self._let_go()
 
+    @property
+    def is_deleted(self) -> bool:
+        """Whether somebody else has deleted it, who has all of it."""
+        with self._lock:
+            if self._file is None:
+                return self._is_closed and not self.path.exists()
+            return os.fstat(self._file).st_nlink == 0
+
     def delete(self) -> None:
         """Delete it and what it kept: the database has all of it."""
         with self._lock:
@@ -343,6 +351,11 @@ class DeadJournal:
         read_lines = functools.partial(read_block, self.path, last=MARK_LINE)
         return read_in_order(self.path, position, read_lines, lambda: None)
 
+    @property
+    def is_deleted(self) -> bool:
+        """Whether somebody else has brought and deleted it."""
+        return not self.path.exists()
+
     def sync(self) -> None:
         """Do nothing: what is appended is forced to the disk."""
 
@@ -367,13 +380,7 @@ def delete(path: Path, has_files: bool = True) -> None:
 
 
 def is_alive(path: Path) -> bool:
-    """Tell whether the process that writes a journal lives.
-
-    Parameters
-    ----------
-    path
-        The journal, on this machine.
-    """
+    """Tell whether the process lives that writes a journal on this machine."""
     try:
         file = os.open(path, os.O_RDONLY)
     except OSError:
@@ -389,4 +396,5 @@ def is_alive(path: Path) -> bool:
 
 def journals_in(folder: Path) -> list[Path]:
     """Return all journals below a folder, in the order of their names."""
-    return sorted(folder.rglob(f"*{SUFFIX}"))
+    found = [Path(where, name) for where, _, names in os.walk(folder) for name in names]
+    return sorted(path for path in found if path.name.endswith(SUFFIX))

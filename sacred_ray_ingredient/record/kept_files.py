@@ -87,7 +87,7 @@ class KeptFiles:
         if digest in self._in_memory:
             return self._in_memory[digest]
         # A journal of others names no file outside its folder.
-        if not _DIGEST.fullmatch(str(digest)):
+        if not is_digest(digest):
             return None
         try:
             content = (self._folder / digest).read_bytes()
@@ -111,6 +111,11 @@ class KeptFiles:
             part.replace(self._folder / digest)
         finally:
             part.unlink(missing_ok=True)
+
+
+def is_digest(name: Any) -> bool:
+    """Tell whether a file may have this name in the folder of a journal."""
+    return _DIGEST.fullmatch(str(name)) is not None
 
 
 def folder_of(journal: Path) -> Path:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import time
-import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from sacred_ray_ingredient.metrics import result_metrics
 from sacred_ray_ingredient.record.amendments import DIED, NOT_CONTINUED
+from sacred_ray_ingredient.record.arrivals import Arrivals
 from sacred_ray_ingredient.record.documents import utc_now
 from sacred_ray_ingredient.record.earlier import last_values
 from sacred_ray_ingredient.record.journal import SUFFIX, DeadJournal, Journal, is_alive, journals_in
@@ -22,7 +22,7 @@ from sacred_ray_ingredient.record.reconcile import (
 )
 from sacred_ray_ingredient.record.run_state import RunState
 from sacred_ray_ingredient.record.shipment import Shipment
-from sacred_ray_ingredient.record.sync import DRIVER, OUTER, discard_unbegun, write_end
+from sacred_ray_ingredient.record.sync import OUTER, discard_unbegun, driver_file, write_end
 from sacred_ray_ingredient.record.target import RecordTarget, shipper_for
 from sacred_ray_ingredient.tasks import TrialOutcome
 
@@ -73,18 +73,40 @@ class SweepRecord:
         self._write_missing = write_missing
         self._written: set[tuple[int, int]] = set()
         self._adopted: dict[Path, Shipment] = {}
+        # Journals that are still coming home from other nodes.
+        self._coming: dict[Path, Shipment] = {}
+        self._fetch: Callable[[Callable[[], bool], float], None] | None = None
+        self.arrivals = Arrivals(
+            target.home(), is_taken=self._is_adopted, begun=self._begin, ended=self._end
+        )
         self._not_continued: list[TrialOutcome] = []
 
     @contextlib.contextmanager
     def kept_by_this_process(self) -> Iterator[None]:
         """Show others on this machine that the sweep has a driver, which knows how trials end."""
-        path = self._target.folder() / f"{DRIVER}{uuid.uuid4().hex}{SUFFIX}"
-        marker = Journal(path)
+        marker = Journal(self._target.home() / (self._target.driver or driver_file()))
         marker.append("driver", {})
         try:
             yield
         finally:
             marker.delete()
+
+    @contextlib.contextmanager
+    def fetched_by(self, fetch: Callable[[Callable[[], bool], float], None]) -> Iterator[None]:
+        """Look at journals of other nodes too, for as long as somebody fetches them.
+
+        Parameters
+        ----------
+        fetch
+            Fetches what there is by now, and again until a function says that it is enough; gives
+            up after some seconds.
+        """
+        self._fetch = fetch
+        try:
+            yield
+        finally:
+            self._fetch = None
+            self.arrivals.release()
 
     def has_begun(self, outcome: TrialOutcome) -> bool:
         """Tell whether an attempt has a document, or a journal that will become one.
@@ -94,6 +116,7 @@ class SweepRecord:
         outcome
             Of an attempt whose worker is gone.
         """
+        self._bring(outcome)
         if any(path in self._adopted or _is_begun(path) for path in self._journals_of(outcome)):
             return True
         with telling_of_outages(self._say):
@@ -110,6 +133,7 @@ class SweepRecord:
             How the driver knows the attempt; its run id, status and error are completed.
         """
         reason = f"Trial {outcome.index} could not write its own end: {outcome.error}."
+        self._bring(outcome)
         shipment = self._journal_of(outcome, reason)
         if shipment is None:
             self._died_without_journal(outcome, reason)
@@ -158,8 +182,34 @@ class SweepRecord:
             statuses |= recorded_statuses(self._target.runs(), self._sweep_id)
         for outcome in self._not_continued:
             self._amend_not_continued(outcome)
+        for outcome in outcomes:
+            if outcome.run_id is None:  # its worker could not learn it
+                outcome.run_id, _ = statuses.get((outcome.index, outcome.attempt), (None, ""))
         self._tell_what_is_left()
         return statuses
+
+    def _bring(self, outcome: TrialOutcome) -> None:
+        """Fetch what other nodes have of an attempt whose worker is gone."""
+
+        def is_enough() -> bool:
+            return not any(map(self.arrivals.is_coming, self._journals_of(outcome)))
+
+        if self._fetch is not None:
+            self._fetch(is_enough, _SHORT_S)
+
+    def _begin(self, path: Path) -> None:
+        """Bring a journal to the database while it is still coming."""
+        shipment = Shipment(DeadJournal(path), self._target.database, self._address.collection)
+        self._coming[path] = shipment
+        shipper_for(self._address).add(shipment)
+
+    def _end(self, path: Path) -> None:
+        shipment = self._coming.get(path)
+        if shipment is not None:
+            shipper_for(self._address).hurry(shipment)
+
+    def _is_adopted(self, path: Path) -> bool:
+        return path in self._adopted and path.exists()
 
     def _wait_for_shipments(self, limit_s: float) -> None:
         """Wait as long as journals reach the database, and a while longer."""
@@ -177,7 +227,7 @@ class SweepRecord:
             why = f" ({refusal})" if refusal else ""
             self._say(
                 f"The records of {len(left)} trials have not reached the MongoDB{why}; nothing is "
-                f"lost, they are in {self._target.folder()}. `sacred-ray sync` brings them there "
+                f"lost, they are in {self._target.home()}. `sacred-ray sync` brings them there "
                 "when it is back."
             )
 
@@ -192,7 +242,7 @@ class SweepRecord:
     def _journals_of(self, outcome: TrialOutcome) -> list[Path]:
         """Return the journals of an attempt on this machine, by segment."""
         pattern = f"trial{outcome.index}-{outcome.attempt}-*{SUFFIX}"
-        return sorted(self._target.folder().glob(pattern), key=_segment)
+        return sorted(self._target.home().glob(pattern), key=_segment)
 
     def _died_without_journal(self, outcome: TrialOutcome, reason: str) -> None:
         self._amend(DIED, outcome, reason)
@@ -214,7 +264,12 @@ class SweepRecord:
         recorded: Mapping[tuple[int, int], tuple[Any, str]],
         reason: str,
     ) -> None:
-        """Write the document of a failed attempt that has none, once."""
+        """Write the document of a failed attempt that has none, once.
+
+        Not on a node that was lost: its own journal of the attempt may come home yet.
+        """
+        if outcome.node_lost:
+            return
         attempt = (outcome.index, outcome.attempt)
         if attempt not in recorded and attempt not in self._written and outcome.status == "FAILED":
             self._written.add(attempt)
@@ -255,7 +310,7 @@ class SweepRecord:
 
     def _trial_journals(self) -> list[Path]:
         own = f"{OUTER}-"
-        return [p for p in journals_in(self._target.folder()) if not p.name.startswith(own)]
+        return [p for p in journals_in(self._target.home()) if not p.name.startswith(own)]
 
     def _adopt(
         self, path: Path, ending: Callable[[dict[str, Any]], dict[str, Any]]
@@ -264,17 +319,25 @@ class SweepRecord:
 
         There is nothing to take over where the process died before its run began.
         """
-        if path not in self._adopted:
-            shipment = Shipment(DeadJournal(path), self._target.database, self._address.collection)
-            shipment.read()
-            if shipment.state.started is None:
+        known = self._adopted.get(path)
+        if known is not None and not (known.is_complete and path.exists()):
+            return known
+        self.arrivals.take_over(path)
+        shipper = shipper_for(self._address)
+        if path in self._coming:
+            shipper.forget(self._coming.pop(path))
+        shipment = Shipment(DeadJournal(path), self._target.database, self._address.collection)
+        shipment.read()
+        if shipment.state.started is None:
+            with contextlib.suppress(FileNotFoundError):  # the thread has just brought all of it
                 discard_unbegun(shipment.source)
-                return None
+            return known
+        with contextlib.suppress(FileNotFoundError):
             write_end(shipment, ending(shipment.state.started["meta"]["sweep"]))
-            self._adopted[path] = shipment
-            # From here on it is the thread's.
-            shipper_for(self._address).add(shipment)
-        return self._adopted[path]
+        self._adopted[path] = shipment
+        # From here on it is the thread's.
+        shipper.add(shipment)
+        return shipment
 
     def _by_attempt(self) -> dict[tuple[int, int], Shipment]:
         found = {}

@@ -35,6 +35,10 @@ class EventSource(Protocol):
     def files(self) -> KeptFiles:
         """What is to be stored with the run."""
 
+    @property
+    def is_deleted(self) -> bool:
+        """Whether somebody else, who has all of it, has deleted it."""
+
     def sync(self) -> None:
         """Make sure that it survives the death of the machine."""
 
@@ -77,9 +81,7 @@ class Shipment:
         self._database = database
         self._collection = collection
         self._position: Position = 0
-        self._files_done = 0
-        self._documents_done = 0
-        self._amendments_done = 0
+        self._files_done = self._documents_done = self._amendments_done = 0
         self._may_be_there = not is_new
         self._known = is_new
         self._counts: dict[str, int] = {}
@@ -107,6 +109,8 @@ class Shipment:
             if events:
                 self._is_written = False
                 self.state.apply(events)
+                for name, series in self.state.series.items():  # a copy can be behind the database
+                    series.drop_until(self._counts.get(name, 0))
         self._note_other_id(self.run_id)
 
     def advance(self) -> bool:
@@ -181,6 +185,10 @@ class Shipment:
         return str(record.get("journal", self.source.record_id))
 
     @property
+    def _identity(self) -> dict[str, Any]:
+        return {"meta.record.journal": self._record_id}
+
+    @property
     def _runs(self) -> Any:
         return self._open()[self._collection]
 
@@ -239,8 +247,7 @@ class Shipment:
 
         for others in range(_MOST_RACES):
             if self._may_be_there:
-                query = {"meta.record.journal": self._record_id}
-                there = self._runs.find_one(query, {"_id": 1})
+                there = self._runs.find_one(self._identity, {"_id": 1})
                 if there is not None:
                     self.run_id = there["_id"]
                     self._note_other_id(self.run_id)
@@ -329,8 +336,7 @@ class Shipment:
         )
         counts = {metric["name"]: metric["count"] for metric in found}
         if any(counts.get(name, 0) < series.shipped for name, series in waiting.items()):
-            query = {"_id": self.run_id, "meta.record.journal": self._record_id}
-            if self._runs.find_one(query, {"_id": 1}) is None:
+            if self._runs.find_one({"_id": self.run_id, **self._identity}, {"_id": 1}) is None:
                 self._is_gone = True  # the user has deleted the run with its metrics
                 return
             self._read_again()
@@ -355,7 +361,8 @@ class Shipment:
             return
         query, update, document = changes
         if not self._runs.update_one(query, update).matched_count:
-            self._is_gone = True  # the user has deleted the run
+            if self._runs.find_one({"_id": self.run_id, **self._identity}, {"_id": 1}) is None:
+                self._is_gone = True  # the user has deleted the run
             return
         self.take_updated(document)
 
@@ -367,7 +374,11 @@ class Shipment:
         update = changes_of(document, self._written, new_tags, ended, self.is_live)
         if update is None:
             return None
-        return {"_id": self.run_id, "meta.record.journal": self._record_id}, update, document
+        query = {"_id": self.run_id, **self._identity}
+        if not ended and not self.is_live:
+            # What was read of the journal may be behind what its own process has written.
+            query["status"] = self.state.status
+        return query, update, document
 
     def take_updated(self, document: dict[str, Any]) -> None:
         """Take note that the document was updated."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from sacred_ray_ingredient.record.bulk import ship_together
 from sacred_ray_ingredient.record.shipment import Shipment
@@ -21,6 +23,9 @@ _LONGEST_PAUSE_AFTER_REFUSAL_S = 60.0
 # Journals that are written together.
 _MOST_TOGETHER = 500
 
+# Name of a file beside the journals of a node: its time is when the database could not be reached.
+UNREACHABLE = ".unreachable"
+
 _log = logging.getLogger(__name__)
 
 
@@ -33,11 +38,18 @@ class Shipper:
         Seconds between two shipments of a run that goes on.
     linger_s
         Seconds that a run rests which does not wait.
+
+    Attributes
+    ----------
+    beacon : Path or None
+        A file that is touched when the database cannot be reached, so that the driver fetches
+        the journals beside it.
     """
 
     def __init__(self, interval_s: float = INTERVAL_S, linger_s: float = LINGER_S) -> None:
         self._interval_s = interval_s
         self._linger_s = linger_s
+        self.beacon: Path | None = None
         self._changed = threading.Condition()
         self._due: dict[Shipment, float] = {}
         # Those that nobody waits for: all that have ended, and those not tried since then.
@@ -103,6 +115,11 @@ class Shipper:
                 self._not_synced.add(shipment)
                 soon = time.monotonic() + self._linger_s if rests else 0.0
                 self._make_due(shipment, min(soon, self._due[shipment]))
+
+    def forget(self, shipment: Shipment) -> None:
+        """Leave a journal to somebody else."""
+        with self._changed:
+            self._forget(shipment)
 
     def wait(self, shipment: Shipment, is_enough: Callable[[], bool], seconds: float) -> bool:
         """Wait for a shipment, unless the database is away.
@@ -191,7 +208,8 @@ class Shipper:
             self._ship(left.pop(0))
         with self._changed:
             for shipment in left:  # they are tried when it is time again
-                self._due[shipment] = 0.0
+                if shipment in self._due:
+                    self._due[shipment] = 0.0
 
     def _is_held_up(self) -> bool:
         return self._is_stopping or time.monotonic() < self._retry_at
@@ -229,6 +247,7 @@ class Shipper:
 
     def _forget(self, shipment: Shipment) -> None:
         self._due.pop(shipment, None)
+        self._own_failures.pop(shipment, None)
         for known in (self._ended, self._just_ended, self._not_synced):
             known.discard(shipment)
 
@@ -240,7 +259,7 @@ class Shipper:
             if is_away:
                 self._failures += 1
                 self._retry_at = now + _pause(self._failures, _LONGEST_PAUSE_S)
-            for shipment in shipments:
+            for shipment in filter(self._due.__contains__, shipments):
                 _log.debug("journal %s: %s: %s", shipment.source.record_id, name, error)
                 own = self._own_failures[shipment] = self._own_failures.get(shipment, 0) + 1
                 if is_away:
@@ -249,8 +268,22 @@ class Shipper:
                     # What the server refuses of one run holds up no other one.
                     shipment.refusal = f"{name}: {error}"
                     self._due[shipment] = now + _pause(own, _LONGEST_PAUSE_AFTER_REFUSAL_S)
+            is_long = is_away or any(self._own_failures.get(each, 0) > 1 for each in shipments)
+            self._leave_to_others(is_long)
             self._changed.notify_all()
         self._sync(shipments)
+
+    def _leave_to_others(self, is_long: bool) -> None:
+        """Let the driver fetch journals, and forget those that it has fetched."""
+        if self.beacon is None:
+            return
+        if is_long:
+            with contextlib.suppress(OSError):
+                self.beacon.touch()
+        for shipment in list(self._due):
+            if shipment.source.is_deleted:
+                shipment.source.delete()  # its open files
+                self._forget(shipment)
 
     def _sync(self, shipments: Sequence[Shipment]) -> None:
         """Force the journals of ended runs to the disk, which nobody has done so far."""

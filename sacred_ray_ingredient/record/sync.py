@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping
+import uuid
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,9 @@ from sacred_ray_ingredient.errors import DatabaseError
 from sacred_ray_ingredient.mongo.address import MongoAddress
 from sacred_ray_ingredient.nested import get_path
 from sacred_ray_ingredient.record.documents import utc_now
-from sacred_ray_ingredient.record.journal import DeadJournal, is_alive, journals_in
+from sacred_ray_ingredient.record.journal import SUFFIX, DeadJournal, is_alive, journals_in
 from sacred_ray_ingredient.record.shipment import EventSource, Shipment
-from sacred_ray_ingredient.record.target import database_at, make_indexes
+from sacred_ray_ingredient.record.target import database_at, make_indexes, own_folders
 
 DRIVER_DIED = "The driver process died before the sweep ended."
 _RUN_DIED = "The process of the run ended without a word: it was killed, or the machine went down."
@@ -87,17 +88,8 @@ def sync(
         if is_driven or is_alive(path):
             report.alive += 1
             continue
-        journal = DeadJournal(path)
         try:
-            if _only_said_that_there_was_a_driver(journal):
-                continue
-            if _is_old(path) and discard_unbegun(journal):
-                continue
-            target = address or _address_in(journal)
-            if only_to is not None and not _same_database(target, only_to):
-                continue
-            target = _embedded_now(path) if target.embedded and address is None else target
-            _bring(journal, target, deadline, report)
+            _sync_one(DeadJournal(path), address, only_to, deadline, report)
         except FileNotFoundError:  # somebody else has brought it meanwhile
             continue
         except (DatabaseError, OSError, ValueError) as error:
@@ -107,6 +99,46 @@ def sync(
     if report.journals:
         say(f"{report.journals} journals with {report.events} events were brought to the database.")
     return report
+
+
+def _sync_one(
+    journal: DeadJournal,
+    address: MongoAddress | None,
+    only_to: MongoAddress | None,
+    deadline: float,
+    report: SyncReport,
+) -> None:
+    path = journal.path
+    if _only_said_that_there_was_a_driver(journal) or _is_old_and_unbegun(journal):
+        return
+    target = address or _address_in(journal)
+    if only_to is not None and not _same_database(target, only_to):
+        return
+    if target.embedded and address is None:
+        target = _embedded_now(path, target)
+    if _goes_on(path, target):
+        report.alive += 1
+    else:
+        _bring(journal, target, deadline, report)
+
+
+def sync_all(
+    folders: Sequence[Path], say: Callable[[str], None], address: MongoAddress | None = None
+) -> SyncReport:
+    """Bring all journals below several folders; see `sync`."""
+    whole = SyncReport()
+    for folder in folders:
+        part = sync(folder, say, address)
+        whole.journals += part.journals
+        whole.events += part.events
+        whole.left += part.left
+        whole.alive += part.alive
+    return whole
+
+
+def driver_file() -> str:
+    """Return a name for the file that a driver locks."""
+    return f"{DRIVER}{uuid.uuid4().hex}{SUFFIX}"
 
 
 def _is_of_a_driver(path: Path) -> bool:
@@ -173,14 +205,55 @@ def _address_in(journal: DeadJournal) -> MongoAddress:
     raise ValueError("it does not say which database it is for; give the address")
 
 
-def _embedded_now(path: Path) -> MongoAddress:
+def _embedded_now(path: Path, named: MongoAddress) -> MongoAddress:
     """Return the address of the project's own server, which has another port after a restart."""
     from sacred_ray_ingredient.mongo.embedded import EmbeddedServer
     from sacred_ray_ingredient.mongo.folder import project_folder
 
     # <project folder>/journals/<sweep>/<journal>
     own = path.absolute().parents[2]
-    return EmbeddedServer(own if EmbeddedServer(own).exists else project_folder()).start()
+    if not _is_of_another_machine(path):
+        return EmbeddedServer(own if EmbeddedServer(own).exists else project_folder()).start()
+    # <project folder>/mongo/password
+    server = EmbeddedServer(Path(named.password_file or "/").parents[1])
+    if server.exists:
+        address = server.start()
+        if _outer_runs(path.parent.name, address):  # not only a folder of the same name
+            return address
+    raise ValueError(
+        f"it is for the project's own server in {server.folder} on another machine, which cannot "
+        "be reached from here; the next sweep or resume on the same cluster fetches it"
+    )
+
+
+def _is_of_another_machine(path: Path) -> bool:
+    """Tell whether the journal is of a trial whose driver does not share this folder."""
+    return not set(path.absolute().parents).isdisjoint(own_folders())
+
+
+def _goes_on(path: Path, address: MongoAddress) -> bool:
+    """Tell whether the driver of a sweep is on another machine, and fetches its journals itself."""
+    if not _is_of_another_machine(path):
+        return False
+    from sacred_ray_ingredient.record.reconcile import close_abandoned
+
+    sweep_id = path.parent.name
+    found = _outer_runs(sweep_id, address)
+    if any(run.get("status") == "RUNNING" for run in found):
+        close_abandoned(database_at(address), address.collection)
+        found = _outer_runs(sweep_id, address)
+    return any(run.get("status") == "RUNNING" for run in found)
+
+
+def _outer_runs(sweep_id: str, address: MongoAddress) -> list[dict[str, Any]]:
+    """Read the sweep's own runs."""
+    from pymongo.errors import PyMongoError
+
+    query = {"meta.sweep.sweep_id": sweep_id, "meta.sweep.trial_index": {"$exists": False}}
+    try:
+        return list(database_at(address)[address.collection].find(query, {"status": 1}))
+    except PyMongoError as error:
+        raise ValueError(f"the database does not answer ({type(error).__name__})") from error
 
 
 def _same_database(one: MongoAddress, other: MongoAddress) -> bool:
@@ -211,6 +284,10 @@ def discard_unbegun(journal: EventSource) -> bool:
         return False
     journal.delete()
     return True
+
+
+def _is_old_and_unbegun(journal: DeadJournal) -> bool:
+    return _is_old(journal.path) and discard_unbegun(journal)
 
 
 def _bring(

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sacred_ray_ingredient.mongo.address import MongoAddress
+from sacred_ray_ingredient.shared_folder import FolderMark
 
 if TYPE_CHECKING:
     from sacred_ray_ingredient.record.shipper import Shipper
@@ -42,8 +43,8 @@ class RecordTarget:
     tags
         Tags of every run of the sweep.
     journal_folder
-        Folder for journals, below the project folder; on a node that does not have the latter,
-        one of its own is taken.
+        Folder for journals, below the project folder; on a node that does not share it with the
+        driver, one of its own is taken.
     group
         Folder within it: the sweep.
     wait_s
@@ -56,6 +57,9 @@ class RecordTarget:
         Ids of files and documents that the database is given by the driver.
     has_indexes
         Whether the database has its indexes.
+    driver
+        Name of the file that the driver keeps in the sweep's folder as long as it lives; a node
+        that sees it there shares the folder. Empty for runs without a driver.
     """
 
     address: MongoAddress | None
@@ -67,6 +71,7 @@ class RecordTarget:
     about: Mapping[str, Any] = field(default_factory=dict)
     stored: frozenset[str] = frozenset()
     has_indexes: bool = False
+    driver: str = ""
 
     def observe(
         self,
@@ -116,7 +121,7 @@ class RecordTarget:
             run,
             journal,
             Shipment(journal, self._database_to_write, self.address.collection, is_new=True),
-            shipper_for(self.address),
+            self._shipper(self.address),
             tags=[*self.tags, *extra_tags],
             surroundings=Surroundings(
                 self.about, sources or as_it_is, _given.setdefault(self.address, set(self.stored))
@@ -148,10 +153,19 @@ class RecordTarget:
 
     def folder(self) -> Path:
         """Return the folder of this sweep's journals on this node."""
-        folder = Path(self.journal_folder)
-        if not folder.parent.is_dir():  # the project folder is that of another node
-            folder = _own_folder(f"sacred-ray-{os.getuid()}") / folder.name
-        return folder / self.group
+        if self.is_at_home():
+            return self.home()
+        return _own_folder(_own_name()) / Path(self.journal_folder).name / self.group
+
+    def home(self) -> Path:
+        """Return the folder of this sweep's journals on the machine of the driver."""
+        return Path(self.journal_folder) / self.group
+
+    def is_at_home(self) -> bool:
+        """Tell whether this node shares the folder for journals with the driver."""
+        if self.driver:
+            return _sees(str(self.home() / self.driver))
+        return Path(self.journal_folder).parent.is_dir()
 
     def database(self) -> Any:
         """Return the pymongo database, on one client per process."""
@@ -165,7 +179,19 @@ class RecordTarget:
             raise ValueError("a sweep without a MongoDB address has no runs collection")
         return self.database()[self.address.collection]
 
+    def _shipper(self, address: MongoAddress) -> Shipper:
+        from sacred_ray_ingredient.record.shipper import UNREACHABLE
+
+        shipper = shipper_for(address)
+        shipper.beacon = None if self.is_at_home() else self.folder() / UNREACHABLE
+        return shipper
+
     def _database_to_write(self) -> Any:
+        if self.address is not None and self.address.embedded and not self.is_at_home():
+            from pymongo.errors import ConnectionFailure
+
+            # It listens to its own machine only; here, the same address is of somebody else.
+            raise ConnectionFailure("the project's own server is on the machine of the driver")
         if self.address is not None and not self.has_indexes:
             make_indexes(self.address)
         return self.database()
@@ -223,13 +249,42 @@ def given_to(address: MongoAddress) -> frozenset[str]:
     return frozenset(_given.get(address, ()))
 
 
+@functools.lru_cache(maxsize=64)
+def _sees(mark: str) -> bool:
+    # Asked once: what a process began in one folder it goes on with there.
+    return FolderMark(mark).is_here()
+
+
+def _own_name() -> str:
+    return f"sacred-ray-{os.getuid()}"
+
+
+def own_folders() -> list[Path]:
+    """Return the folders for journals on this machine of sweeps whose driver is on another."""
+    temporary = Path(tempfile.gettempdir())
+    named = [temporary / _own_name(), *temporary.glob(f"{_own_name()}-*")]
+    journals = sorted(path / JOURNALS for path in named)
+    return [path for path in journals if path.is_dir() and _is_private(path.parent)]
+
+
+def _is_private(folder: Path) -> bool:
+    """Tell whether a folder is ours, and nobody else can write to it."""
+    about = folder.lstat()
+    is_own = stat.S_ISDIR(about.st_mode) and about.st_uid == os.getuid()
+    return is_own and not about.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+
+
 def _own_folder(name: str) -> Path:
     """Return a folder for temporary files that nobody else can have made or can write to."""
     folder = Path(tempfile.gettempdir()) / name
     with contextlib.suppress(FileExistsError):
         folder.mkdir(mode=0o700)
-    about = folder.lstat()
-    is_own = stat.S_ISDIR(about.st_mode) and about.st_uid == os.getuid()
-    if not is_own or about.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        return Path(tempfile.mkdtemp(prefix=f"{name}-"))
+    if not _is_private(folder):
+        return _another_folder(str(folder))
     return folder
+
+
+@functools.lru_cache(maxsize=4)
+def _another_folder(taken: str) -> Path:
+    """Return a folder of this process instead of one that is somebody else's."""
+    return Path(tempfile.mkdtemp(prefix=f"{Path(taken).name}-"))

@@ -157,10 +157,10 @@ def _free_port() -> int:
 
 
 @contextlib.contextmanager
-def mongod(folder: Path, *options: str) -> Iterator[int]:
+def mongod(folder: Path, *options: str, bind_ip: str = "127.0.0.1") -> Iterator[int]:
     """Run a server of the test's own, and give its port."""
     port = _free_port()
-    words = ["--port", str(port), "--dbpath", str(folder), "--bind_ip", "127.0.0.1"]
+    words = ["--port", str(port), "--dbpath", str(folder), "--bind_ip", bind_ip]
     words += ["--nounixsocket", "--wiredTigerCacheSizeGB", "0.25", *options]
     server = subprocess.Popen([str(find_mongod()), *words], stdout=subprocess.DEVNULL)
     try:

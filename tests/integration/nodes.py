@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 _START_S = 60.0
 _RAY = str(Path(sys.executable).with_name("ray"))
@@ -111,6 +112,23 @@ class Nodes:
                 raise AssertionError(f"{name} did not start:\n{node.text()}")
             time.sleep(0.1)
         return node
+
+    def ask(self, expression: str) -> Any:
+        """Evaluate an expression with ``ray`` in a process that is connected to the cluster."""
+        script = (
+            "import json, ray\n"
+            f"ray.init({self.address!r}, logging_level='ERROR', log_to_driver=False)\n"
+            f"print(json.dumps({expression}))"
+        )
+        finished = subprocess.run(
+            [sys.executable, "-c", script],
+            env={**os.environ, **self.environment},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+        return json.loads(finished.stdout.splitlines()[-1])
 
     def close(self) -> None:
         """End all nodes, the head last."""

@@ -7,6 +7,7 @@ import pytest
 
 from docs.make_reference import PAGE, page_with_table
 from tests.integration.harness import ROOT
+from tests.integration.nodes import ray_nodes
 
 DOCS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -23,12 +24,20 @@ def _shell_lines(start):
 
 
 def _commands():
-    return _shell_lines("python -m ")
+    return [line for line in _shell_lines("python -m ") if "ray.address=" not in line]
+
+
+def _cluster_commands():
+    """Return the commands that join a cluster; where that is differs from reader to reader."""
+    lines = [line for line in _shell_lines("python -m ") if "ray.address=" in line]
+    found = [re.sub(r"ray\.address=\S+", "ray.address=ADDRESS", line) for line in lines]
+    return list(dict.fromkeys(line.partition(" #")[0].strip() for line in found))
 
 
 def _marked(line):
     """Leave out of the quick tests what differs from others only in its scheduler."""
     is_long = re.search(r"with (bohb|hyperband|median|pb2)\b", line)
+    is_long = is_long or ("ray.address=" in line and "check" not in line)
     return pytest.param(line, marks=pytest.mark.long if is_long else ())
 
 
@@ -44,6 +53,7 @@ def test_every_page_and_file_that_is_linked_exists():
 
 def test_there_are_commands_to_run():
     assert len(_commands()) >= 10
+    assert len(_cluster_commands()) >= 4
 
 
 @pytest.mark.integration
@@ -58,6 +68,25 @@ def test_every_command_of_the_docs_runs(command, tmp_path, line):
     is_own = any("my_" in word or word.endswith(".yaml") for word in words)
     folder = tmp_path if is_own else ROOT
     finished = command(*words, cwd=folder)
+    assert finished.code == 0, finished.text
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    with ray_nodes() as nodes:
+        nodes.head(cpus=2)
+        yield nodes
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("line", list(map(_marked, _cluster_commands())))
+def test_every_command_for_a_cluster_runs_on_one(command, cluster, line):
+    command.environment |= cluster.environment
+    words = shlex.split(line.replace("ADDRESS", cluster.address))[2:]
+    if "resume" in words:
+        begun = command("experiments.outer", "with", "hyperparameter_search", "ray.num_samples=1")
+        assert begun.code == 0, begun.text
+    finished = command(*words)
     assert finished.code == 0, finished.text
 
 

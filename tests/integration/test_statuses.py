@@ -192,39 +192,6 @@ def test_a_worker_that_takes_too_much_memory_is_a_failed_trial_of_a_sweep_that_g
     assert "FAILED  the worker process died: out of memory" in finished.out
 
 
-@pytest.mark.long
-@pytest.mark.slow
-def test_a_lost_node_is_a_failed_trial_of_a_sweep_that_goes_on(
-    command, last_sweep, database, tmp_path
-):
-    pids = tmp_path / "pids"
-    pids.mkdir()
-    words = ["ray.search_space.point=[0, 1]", "status_ex.ending=log", "status_ex.seconds=20"]
-    with _started(command, "two_nodes", str(pids), *words) as (process, mark):
-        for line in process.stdout:
-            if "a node is lost" in line:
-                break
-        lost = time.monotonic()
-        workers = list(_pids(pids, 2).values())
-
-        def is_failed():
-            return database.runs.find_one({"info.sweep.pid": {"$in": workers}, "status": "FAILED"})
-
-        _wait(is_failed, "the database agrees", AGREES_S)
-        assert process.poll() is None, "the sweep was over already"
-        assert time.monotonic() - lost < AGREES_S
-        finished = command.finish(process, mark)
-    assert finished.code == 1, finished.text
-    sweep = last_sweep()
-    assert sweep.outer["status"] == "COMPLETED"
-    assert sorted(sweep.statuses) == ["COMPLETED", "FAILED"]
-    (dead,) = [trial for trial in sweep.trials if trial["status"] == "FAILED"]
-    assert re.search(
-        r"the worker process died(, or its node was lost|: its node was lost)", _text(dead)
-    )
-    assert LAST in dead["captured_out"]
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("following", [pytest.param("a sweep", marks=pytest.mark.long), "sync"])
 def test_the_next_command_says_what_a_killed_driver_could_not(

@@ -10,7 +10,10 @@ from sacred_ray_ingredient.engines import direct, direct_crew
 from sacred_ray_ingredient.engines.direct_worker import BatchReport, TrialReport
 from sacred_ray_ingredient.restart import PlannedTrial
 from sacred_ray_ingredient.settings import SweepSettings
+from sacred_ray_ingredient.storage import Storage
 from sacred_ray_ingredient.tasks import TrialTask
+
+NODE_DIED = "The actor died because its node has died. Node Id: 52c94a48"
 
 
 class Reference:
@@ -55,10 +58,10 @@ class Actor:
 
         return remote
 
-    def die(self):
+    def die(self, why=""):
         self.is_dead = True
         for _, reference, _ in self.calls:
-            reference.answer(error=RayActorError())
+            reference.answer(error=RayActorError(error_msg=why) if why else RayActorError())
         self.calls.clear()
 
     def step(self):
@@ -81,7 +84,8 @@ class World:
     """Stands in for Ray, its clock, the workers and the record.
 
     ``fate(task)`` tells what becomes of an attempt: ``completed``, ``failed``, ``timeout``,
-    ``dies`` (while it runs), ``dies unbegun`` or ``dies done`` (after its end was recorded).
+    ``dies`` (while it runs), ``loses node``, ``dies unbegun`` or ``dies done`` (after its end was
+    recorded).
     """
 
     def __init__(self, rng, fate=lambda task: "completed", cpus=2, shortens=0.0, seconds=0.01):
@@ -103,6 +107,8 @@ class World:
         self.cleared = 0
         self.most_alive = 0
         self.mistake = None
+        self.more_nodes = {}
+        self.left_out = []
         self.start = lambda actor: None
         self.before_wait = lambda: None
         self.is_held = lambda actor: False
@@ -140,8 +146,9 @@ class World:
         self.killed.append(actor)
         actor.is_dead = True
 
-    def cluster_resources(self):
-        return {"CPU": float(self.cpus), "memory": 1e9}
+    def nodes_there(self, left_out=()):
+        nodes = [("node1", self.cpus), *self.more_nodes.items()]
+        return [{"CPU": float(cpus), "memory": 1e9} for node, cpus in nodes if node not in left_out]
 
     # Workers
 
@@ -165,8 +172,8 @@ class World:
             assert key not in self.begun, f"{key} runs twice"
             self.begun.add(key)
             self.runs.append(task)
-            if fate == "dies":
-                actor.die()
+            if fate in ("dies", "loses node"):
+                actor.die(NODE_DIED if fate == "loses node" else "")
                 return None
             status = {"failed": "FAILED", "timeout": "TIMEOUT"}.get(fate, "COMPLETED")
             self.statuses[key] = status
@@ -208,8 +215,12 @@ class Listener:
         self.world = world
         self.is_recorded = is_recorded
         self.told = []
+        self.notes = []
         self.final = {}
         self.asked = []
+
+    def note(self, sentence):
+        self.notes.append(sentence)
 
     def trial_started(self, outcome):
         self.told.append(("started", outcome))
@@ -260,7 +271,9 @@ class Resolver:
         return TrialTask(index=index, sampled={"x": index}, resolved={}, seed=index)
 
 
-def make_job(folder, total, is_recorded=True, planned=None, wrong=None, **settings):
+def make_job(
+    folder, total, is_recorded=True, planned=None, wrong=None, autoscaler=None, **settings
+):
     """Make what the engine needs of a job."""
     ids = iter(range(1000, 10**6))
 
@@ -271,11 +284,12 @@ def make_job(folder, total, is_recorded=True, planned=None, wrong=None, **settin
     return types.SimpleNamespace(
         sweep=types.SimpleNamespace(sweep_id="sweep-1", target=target),
         settings=SweepSettings(**settings),
-        storage_path=str(folder),
+        storage=Storage.at(folder),
         name="sweep-1-0",
         total=total,
         restart=None,
         is_recorded=is_recorded,
+        autoscaler=autoscaler,
         stop_rules=(),
         resolver=Resolver(wrong),
         trials=lambda: iter(
@@ -293,4 +307,10 @@ def install(world, monkeypatch):
     monkeypatch.setattr(
         direct, "was_taken", lambda _, worker, task: (task.index, task.attempt) in world.taken
     )
-    monkeypatch.setattr(direct, "starter", lambda *arguments: world.start_worker)
+    monkeypatch.setattr(direct_crew, "nodes_there", world.nodes_there)
+
+    def start_worker(left_out):
+        world.left_out.append(frozenset(left_out))
+        return world.start_worker(), None
+
+    monkeypatch.setattr(direct, "starter", lambda *arguments: start_worker)

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 
 import pytest
 
@@ -81,16 +82,21 @@ def test_a_named_experiment_that_is_none_is_a_sentence(capsys):
 
 class TestSync:
     @pytest.fixture
-    def synced(self, monkeypatch):
+    def synced(self, monkeypatch, tmp_path):
         """Stand in for the sync itself; what it was asked for, and what it returns."""
         from sacred_ray_ingredient.record import sync
 
-        asked = {"report": sync.SyncReport(2, 10)}
+        asked = {"report": sync.SyncReport(2, 10), "folders": []}
 
         def stand_in(folder, say, address=None):
             asked.update(folder=folder, address=address)
+            asked["folders"].append(folder)
             say("said")
             return asked["report"]
+
+        temporary = tmp_path / "temporary"
+        temporary.mkdir()
+        monkeypatch.setattr(tempfile, "tempdir", str(temporary))
 
         monkeypatch.setattr(sync, "sync", stand_in)
         return asked
@@ -103,6 +109,19 @@ class TestSync:
         assert synced["folder"] == tmp_path / ".sacred_ray" / "journals"
         assert synced["address"] is None
         assert capsys.readouterr().out == "said\n"
+
+    def test_so_do_those_that_sweeps_of_other_machines_left_here(
+        self, synced, tmp_path, monkeypatch
+    ):
+        own = tmp_path / "temporary" / f"sacred-ray-{os.getuid()}"
+        (own / "journals").mkdir(parents=True, mode=0o700)
+        other = own.with_name(f"{own.name}-abc")
+        (other / "journals").mkdir(parents=True)
+        other.chmod(0o777)  # somebody else may have written to it
+        monkeypatch.setenv("SACRED_RAY_HOME", str(tmp_path))
+        assert cli.main(["sync"]) == 0
+        project = tmp_path / ".sacred_ray" / "journals"
+        assert synced["folders"] == [project, own / "journals"]
 
     def test_another_folder_and_database_can_be_named(self, synced, tmp_path):
         assert cli.main(["sync", "--folder", str(tmp_path), "-m", "h:1:db"]) == 0

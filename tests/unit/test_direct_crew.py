@@ -3,10 +3,11 @@
 import pytest
 import ray
 
-from sacred_ray_ingredient.cluster.resources import room_for
+from sacred_ray_ingredient.cluster.resources import TrialResources, read_resources
 from sacred_ray_ingredient.engines import direct_crew
 from sacred_ray_ingredient.engines.direct_crew import actor_options, starter
 from sacred_ray_ingredient.errors import SweepFailed
+from sacred_ray_ingredient.storage import Storage
 
 NEVER_AGAIN = {"max_restarts": 0, "max_task_retries": 0}
 
@@ -18,7 +19,7 @@ class TestOptions:
             ({}, {"num_cpus": 0}),
             ({"cpu": 1}, {"num_cpus": 1}),
             ({"CPU": 2, "GPU": 1}, {"num_cpus": 2, "num_gpus": 1}),
-            ({"cpu": 0, "gpu": 0.5}, {"num_cpus": 0, "num_gpus": 0.5}),
+            ({"cpu": 0, "gpu": 0.5}, {"num_gpus": 0.5, "num_cpus": 0}),
             ({"cpu": 0.25, "memory": 1e6}, {"num_cpus": 0.25, "memory": 1e6}),
             (
                 {"cpu": 1, "tpu_slice": 2, "licence": 0.1},
@@ -27,7 +28,8 @@ class TestOptions:
         ],
     )
     def test_are_rays_and_no_actor_is_restarted(self, resources, options):
-        assert actor_options(resources) == {**NEVER_AGAIN, **options}
+        own = read_resources(resources).own
+        assert actor_options(own) == {**NEVER_AGAIN, **options}
 
     @pytest.mark.parametrize(
         "resources",
@@ -37,30 +39,9 @@ class TestOptions:
         class Nothing:
             pass
 
-        assert ray.remote(Nothing).options(**actor_options(resources)) is not None
-
-
-class TestRoom:
-    @pytest.mark.parametrize(
-        ("resources", "there", "room"),
-        [
-            ({"cpu": 1}, {"CPU": 16.0}, 16),
-            ({"cpu": 3}, {"CPU": 16.0}, 5),
-            ({"CPU": 0.5}, {"CPU": 2.0}, 4),
-            ({"cpu": 0.1}, {"CPU": 0.3}, 3),
-            ({"cpu": 1, "gpu": 0.25}, {"CPU": 16.0, "GPU": 1.0}, 4),
-            ({"cpu": 1, "memory": 4e9}, {"CPU": 16.0, "memory": 9e9}, 2),
-            ({"cpu": 0, "licence": 2}, {"CPU": 1.0, "licence": 6.0}, 3),
-            ({"cpu": 1, "gpu": 0}, {"CPU": 2.0}, 2),
-            ({}, {"CPU": 8.0}, 8),
-            ({"cpu": 0}, {"CPU": 8.0}, 8),
-            ({"cpu": 4}, {"CPU": 2.0}, 1),
-            ({"licence": 1}, {"CPU": 2.0}, 1),
-            ({}, {}, 1),
-        ],
-    )
-    def test_is_what_the_scarcest_allows_and_at_least_one(self, resources, there, room):
-        assert room_for(resources, there) == room
+        assert (
+            ray.remote(Nothing).options(**actor_options(read_resources(resources).own)) is not None
+        )
 
 
 class TestStarter:
@@ -75,4 +56,4 @@ class TestStarter:
             match=r"^A function of ray\.stop cannot be sent .* \(cannot pickle '_thread\.lock' "
             r"object\); give it as 'module:function', or use ray\.engine=tune\.$",
         ):
-            starter("sweep", ["rule"], "/folder", {"cpu": 1})
+            starter("sweep", ["rule"], Storage("/folder"), TrialResources({"CPU": 1}))

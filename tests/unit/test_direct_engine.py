@@ -6,7 +6,9 @@ import direct_fakes
 import pytest
 from direct_fakes import Listener, World, make_job
 
+from sacred_ray_ingredient.cluster.capacity import Autoscaler
 from sacred_ray_ingredient.engines.direct import DirectEngine
+from sacred_ray_ingredient.engines.direct_worker import Refusal
 from sacred_ray_ingredient.errors import (
     InnerImportError,
     ResolverError,
@@ -174,6 +176,58 @@ class TestAFailure:
         ]
 
 
+def refusal(node):
+    return Refusal("There is no module 'mine'.", node, f"machine-of-{node}")
+
+
+class TestALostNode:
+    @pytest.mark.parametrize(
+        ("losses", "most", "attempts", "status"),
+        [
+            *[(1, 0, 2, "COMPLETED"), (2, 0, 3, "COMPLETED"), (3, 0, 3, "FAILED")],
+            *[(3, 1, 4, "COMPLETED"), (9, 2, 5, "FAILED")],
+        ],
+    )
+    def test_is_no_failure_of_its_trial_unless_it_happens_again_and_again(
+        self, run, losses, most, attempts, status
+    ):
+        def fate(task):
+            return "loses node" if task.index == 1 and task.attempt < losses else "completed"
+
+        world = World(random.Random(1), fate)
+        listener = run(world, 4, max_failures=most)
+        assert [t.attempt for t in world.runs if t.index == 1] == list(range(attempts))
+        assert listener.final[1].status == status
+        died = [outcome for kind, outcome in listener.told if kind == "died"]
+        assert [outcome.node_lost for outcome in died] == [True] * len(died)
+        assert {outcome.error for outcome in died} == {"its node was lost"}
+
+    def test_leaves_the_failures_that_a_trial_may_have(self, run):
+        fates = {0: "loses node", 1: "failed", 2: "loses node", 3: "failed"}
+        world = World(random.Random(1), lambda task: fates.get(task.attempt, "completed"))
+        listener = run(world, 1, max_failures=1)
+        assert (listener.final[0].status, listener.final[0].attempt) == ("FAILED", 3)
+
+    def test_may_have_begun_all_that_it_was_given(self, run):
+        def fate(task):
+            return "loses node" if (task.index, task.attempt) == (60, 0) else "completed"
+
+        world = World(random.Random(1), fate, 1, 0, 0.001)
+        listener = run(world, 120)
+        (lost,) = [tasks for tasks in world.given if (60, 0) in _keys(tasks)]
+        number = _keys(lost).index((60, 0))
+        assert 0 < number < len(lost) - 1, "the trial is in the middle of a batch"
+        again = [task for task in world.runs if task.attempt == 1]
+        assert {task.index for task in lost[number:]} <= {task.index for task in again}
+        assert not {task.index for task in lost[:number]} & {task.index for task in again}
+        assert {task.run_id for task in again} == {None}
+        assert {outcome.status for outcome in listener.final.values()} == {"COMPLETED"}
+
+
+def _keys(tasks):
+    return [(task.index, task.attempt) for task in tasks]
+
+
 class TestWorkers:
     @pytest.mark.parametrize(("cpus", "most", "there"), [(4, None, 4), (4, 2, 2), (2, 8, 2)])
     def test_are_as_many_as_there_is_room_for_and_allowed(self, run, cpus, most, there):
@@ -185,6 +239,44 @@ class TestWorkers:
         world = World(random.Random(1), cpus=8)
         run(world, 3)
         assert len(world.actors) == 3
+
+    def test_beyond_the_room_ask_an_autoscaler_for_nodes(self, run):
+        world = World(random.Random(1), cpus=2)
+        ready = []
+
+        def start(actor):
+            ready.append(actor)
+            return None
+
+        world.start = start
+        world.is_held = lambda actor: actor not in world.actors[: world.cpus]
+
+        def before_wait():
+            world.now += 0.2
+            world.cpus = 3 if len(world.runs) > 30 else 2
+
+        world.before_wait = before_wait
+        run(world, 200, autoscaler=Autoscaler())
+        # Twice as many as there is room for; with the third node, six.
+        assert len(world.actors) == 6
+        assert len(ready) == 3
+
+    def test_beyond_the_room_are_none_without_an_autoscaler(self, run):
+        world = World(random.Random(1), cpus=2)
+        run(world, 200)
+        assert len(world.actors) == 2
+
+    def test_with_nothing_left_to_do_are_ended_before_the_last_trial(self, run):
+        world = World(random.Random(1), cpus=3)
+        killed_before_the_end = []
+
+        def before_wait():
+            if len(world.runs) == 30:
+                killed_before_the_end.append(len(world.killed))
+
+        world.before_wait = before_wait
+        run(world, 31, autoscaler=Autoscaler(), is_recorded=False)
+        assert max(killed_before_the_end) >= 2
 
     def test_that_die_are_replaced(self, run):
         fate = drawn(random.Random(3), {"completed": 4, "dies": 1})
@@ -230,7 +322,7 @@ class TestWorkers:
 
     def test_that_cannot_import_the_experiment_end_the_sweep(self, run):
         world = World(random.Random(1))
-        world.start = lambda actor: "There is no module 'mine'."
+        world.start = lambda actor: refusal("node1")
         with pytest.raises(
             InnerImportError, match=r"^On a worker process: There is no module 'mine'\.$"
         ):
@@ -361,7 +453,7 @@ class TestRareCourses:
         world.is_held = lambda actor: actor is not world.actors[0]
 
         def start(actor):
-            return None if actor is world.actors[0] else "There is no module 'mine'."
+            return None if actor is world.actors[0] else refusal("node1")
 
         def run_batch(actor, tasks):
             report = type(world).run_batch(world, actor, tasks)
@@ -374,6 +466,45 @@ class TestRareCourses:
         with pytest.raises(InnerImportError, match="no module"):
             run(world, 40, listener=listener)
         assert set(listener.final) == {task.index for task in world.runs}
+
+    def test_a_node_that_cannot_import_the_experiment_is_left_out_and_named(self, run):
+        """It has joined the cluster after all nodes were asked."""
+        world = World(random.Random(1), cpus=1, seconds=1.0)
+        world.more_nodes = {"node2": 1}
+        # The second to start is on the other node; those after it are not.
+        world.start = lambda actor: refusal("node2") if actor is world.actors[1] else None
+        listener = run(world, 20)
+        assert sorted(listener.final) == list(range(20))
+        assert listener.notes == [
+            "Note: no trials run on the node machine-of-node2. There is no module 'mine'."
+        ]
+        assert world.left_out == [frozenset(), frozenset()]
+        assert world.actors[1] in world.killed
+
+    def test_no_other_worker_starts_on_a_node_that_was_left_out(self, run):
+        world = World(random.Random(1), cpus=2, seconds=1.0)
+        world.more_nodes = {"node2": 1}
+        world.start = lambda actor: refusal("node2") if actor is world.actors[0] else None
+        world.fate = lambda task: "dies" if task.index == 3 else "completed"
+        assert sorted(run(world, 20).final) == list(range(20))
+        assert world.left_out[:3] == [frozenset()] * 3
+        assert set(world.left_out[3:]) == {frozenset({"node2"})}
+
+    def test_if_no_other_node_is_left_the_sweep_ends(self, run):
+        """The good node is lost while the other one has been left out."""
+        world = World(random.Random(1), cpus=1, seconds=1.0)
+        world.more_nodes = {"node2": 1}
+        world.start = lambda actor: refusal("node2") if actor is world.actors[1] else None
+
+        def fate(task):
+            if task.index < 3:
+                return "completed"
+            world.cpus = 0
+            return "dies"
+
+        world.fate = fate
+        with pytest.raises(InnerImportError, match="There is no module 'mine'"):
+            run(world, 20)
 
     def test_workers_bring_home_the_record_also_when_the_sweep_is_ended(self, run):
         world = World(random.Random(1))

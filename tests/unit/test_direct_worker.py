@@ -1,5 +1,6 @@
 """The worker's end of the direct engine, in this process."""
 
+import signal
 import threading
 import time
 import types
@@ -7,16 +8,11 @@ import types
 import pytest
 
 from sacred_ray_ingredient.engines import direct_worker
-from sacred_ray_ingredient.engines.direct_worker import (
-    TrialWorker,
-    _Reports,
-    _SweepWatch,
-    checkpoint_folder,
-    last_checkpoint,
-)
+from sacred_ray_ingredient.engines.direct_worker import TrialWorker, _Reports, _SweepWatch
 from sacred_ray_ingredient.errors import SacredRayError, TrialFailed
 from sacred_ray_ingredient.metrics import report_name
 from sacred_ray_ingredient.stop_rules import parse_stop
+from sacred_ray_ingredient.storage import Storage
 from sacred_ray_ingredient.tasks import Ending, TrialTask
 from sacred_ray_ingredient.trial import TrialStopped
 from sacred_ray_ingredient.watchdog import Watchdog
@@ -45,8 +41,8 @@ class TestReports:
     def running(**values):
         return {"status": "RUNNING", **{report_name(k): v for k, v in values.items()}}
 
-    def test_of_the_end_is_what_the_driver_is_told(self, tmp_path):
-        reports = _Reports("a_00001", (), tmp_path)
+    def test_of_the_end_is_what_the_driver_is_told(self):
+        reports = _Reports("a_00001", (), None)
         reports.take(self.running(loss=1.0), None)
         last = {"status": "COMPLETED", "run_id": 7, "step": 2, "run_config": {"seed": 1}}
         reports.take({**last, report_name("loss"): 0.5}, None)
@@ -54,13 +50,13 @@ class TestReports:
         assert (final.status, final.run_id, final.metrics) == ("COMPLETED", 7, {"loss": 0.5})
         assert (final.error, final.config, final.stop_reason) == (None, {"seed": 1}, None)
 
-    def test_of_a_failure_says_what_went_wrong(self, tmp_path):
-        reports = _Reports("a_00001", (), tmp_path)
+    def test_of_a_failure_says_what_went_wrong(self):
+        reports = _Reports("a_00001", (), None)
         reports.take({"status": "FAILED", "run_id": 7, "error": "ValueError: x"}, None)
         assert (reports.final().status, reports.final().error) == ("FAILED", "ValueError: x")
 
-    def test_ends_the_trial_by_a_metric(self, tmp_path):
-        reports = _Reports("a_00001", rules({"loss": "<= 0.5"}), tmp_path)
+    def test_ends_the_trial_by_a_metric(self):
+        reports = _Reports("a_00001", rules({"loss": "<= 0.5"}), None)
         reports.take(self.running(loss=0.6), None)
         with pytest.raises(
             TrialStopped, match=r"^stopped by ray\.stop: loss <= 0\.5 at step 4$"
@@ -69,96 +65,41 @@ class TestReports:
         assert (stopped.value.ending.kind, stopped.value.STATUS) == ("stop", "COMPLETED")
         assert reports.mistake is None
 
-    def test_counts_reports(self, tmp_path):
-        reports = _Reports("a_00001", rules({"training_iteration": 3}), tmp_path)
+    def test_counts_reports(self):
+        reports = _Reports("a_00001", rules({"training_iteration": 3}), None)
         for _ in range(2):
             reports.take(self.running(loss=0.6), None)
         with pytest.raises(TrialStopped, match="training_iteration >= 3"):
             reports.take(self.running(loss=0.6), None)
 
-    def test_counts_seconds(self, tmp_path):
-        reports = _Reports("a_00001", rules({"time_total_s": 0.1}), tmp_path)
+    def test_counts_seconds(self):
+        reports = _Reports("a_00001", rules({"time_total_s": 0.1}), None)
         reports.take(self.running(loss=0.6), None)
         loop(0.12)
         with pytest.raises(TrialStopped, match=r"time_total_s >= 0\.1"):
             reports.take(self.running(loss=0.6), None)
 
-    def test_are_seen_by_a_function_with_the_trial_id(self, tmp_path):
+    def test_are_seen_by_a_function_with_the_trial_id(self):
         seen = []
         rule = rules(lambda trial_id, values: seen.append((trial_id, values["loss"])))
-        _Reports("a_00001", rule, tmp_path).take(self.running(loss=0.6), None)
+        _Reports("a_00001", rule, None).take(self.running(loss=0.6), None)
         assert seen == [("a_00001", 0.6)]
 
-    def test_of_the_end_are_no_matter_of_rules(self, tmp_path):
-        reports = _Reports("a_00001", rules({"loss": "<= 0.5"}), tmp_path)
+    def test_of_the_end_are_no_matter_of_rules(self):
+        reports = _Reports("a_00001", rules({"loss": "<= 0.5"}), None)
         reports.take({"status": "COMPLETED", "run_id": 1, report_name("loss"): 0.1}, None)
         assert reports.final().status == "COMPLETED"
 
-    def test_end_the_trial_and_the_sweep_if_a_rule_is_wrong(self, tmp_path):
+    def test_end_the_trial_and_the_sweep_if_a_rule_is_wrong(self):
         def broken(trial_id, values):
             raise KeyError("accuracy")
 
-        reports = _Reports("a_00001", rules(broken), tmp_path)
+        reports = _Reports("a_00001", rules(broken), None)
         with pytest.raises(TrialStopped, match="raised KeyError: 'accuracy'") as stopped:
             reports.take(self.running(loss=0.6), None)
         assert (stopped.value.ending.kind, stopped.value.STATUS) == ("interrupt", "INTERRUPTED")
         assert reports.mistake == stopped.value.ending.reason
         assert isinstance(stopped.value.__cause__, SacredRayError)
-
-
-class TestCheckpoints:
-    @pytest.fixture
-    def folder(self, tmp_path):
-        return checkpoint_folder(tmp_path, task(3))
-
-    @pytest.fixture
-    def keep(self, tmp_path, folder):
-        reports = _Reports("a", (), folder)
-
-        def keep(text):
-            given = tmp_path / "given"
-            given.mkdir(exist_ok=True)
-            (given / "state").write_text(text, encoding="utf-8")
-            reports.take({"status": "RUNNING"}, given)
-            return reports.stored_checkpoint()
-
-        return keep
-
-    def test_are_kept_under_growing_numbers(self, keep, folder, tmp_path):
-        kept = [keep(text) for text in ("first", "second")]
-        assert kept == [str(folder / f"checkpoint_{number:06d}") for number in (0, 1)]
-        assert [(folder / name / "state").read_text("utf-8") for name in kept] == [
-            *["first", "second"]
-        ]
-        assert last_checkpoint(tmp_path, task(3)) == kept[-1]
-
-    def test_are_told_once(self, tmp_path):
-        reports = _Reports("a", (), tmp_path / "kept")
-        assert reports.stored_checkpoint() is None
-        (tmp_path / "given").mkdir()
-        reports.take({"status": "RUNNING"}, tmp_path / "given")
-        assert reports.stored_checkpoint() is not None
-        assert reports.stored_checkpoint() is None
-
-    def test_that_are_not_whole_do_not_count(self, keep, folder, tmp_path, monkeypatch):
-        first = keep("first")
-
-        def breaks(source, target):
-            target.mkdir(parents=True)
-            raise OSError("disk full")
-
-        monkeypatch.setattr(direct_worker.shutil, "copytree", breaks)
-        with pytest.raises(OSError, match="disk full"):
-            keep("second")
-        assert len(list(folder.iterdir())) == 2
-        assert last_checkpoint(tmp_path, task(3)) == first
-        monkeypatch.undo()
-        assert keep("third") == last_checkpoint(tmp_path, task(3))
-
-    def test_of_other_attempts_and_trials_are_others(self, keep, tmp_path):
-        keep("first")
-        assert last_checkpoint(tmp_path, task(3, attempt=1)) is None
-        assert last_checkpoint(tmp_path, task(4)) is None
 
 
 @pytest.fixture
@@ -170,6 +111,13 @@ def ended(monkeypatch):
         direct_worker, "ending_of_sweep", lambda sweep_id: ended[0] if ended else None
     )
     return ended
+
+
+def test_a_process_that_is_told_to_end_dies_at_once(monkeypatch):
+    codes = []
+    monkeypatch.setattr(direct_worker.os, "_exit", codes.append)
+    direct_worker._leave(signal.SIGTERM, None)
+    assert codes == [143]
 
 
 class TestWatchOfTheSweep:
@@ -227,7 +175,9 @@ class TestBatch:
     def worker(self, ended, monkeypatch, tmp_path):
         """A worker whose trials do what the function in ``does`` says."""
         assigned = types.SimpleNamespace(
-            get_assigned_resources=lambda: {"CPU": 1.0}, get_actor_id=lambda: "worker-1"
+            get_assigned_resources=lambda: {"CPU": 1.0},
+            get_actor_id=lambda: "worker-1",
+            get_node_id=lambda: "node-1",
         )
         self.taken = []
         monkeypatch.setattr(direct_worker, "note_taken", lambda *each: self.taken.append(each))
@@ -243,8 +193,11 @@ class TestBatch:
 
         monkeypatch.setattr(direct_worker, "run_trial", run_trial)
         monkeypatch.setattr(direct_worker.ray, "get", lambda reference: reference)
-        sweep = types.SimpleNamespace(sweep_id="sweep-abc", code=None)
-        worker = TrialWorker(sweep, [()], str(tmp_path))
+        self.handlers = {}
+        monkeypatch.setattr(direct_worker.signal, "signal", self.handlers.__setitem__)
+        sweep = types.SimpleNamespace(sweep_id="sweep-abc", code=None, folder="/f", tree=None)
+        monkeypatch.setattr(direct_worker, "move_in", lambda *given: None)
+        worker = TrialWorker(sweep, [()], Storage.at(tmp_path).of_job("job"))
         yield worker
         worker._watch.stop()
 
@@ -256,6 +209,9 @@ class TestBatch:
         tasks = self.tasks()
         worker.run(tasks)
         assert self.taken == [("sweep-abc", "worker-1", tasks[0])]
+
+    def test_is_not_told_by_an_exception_that_its_process_is_to_end(self, worker):
+        assert self.handlers == {signal.SIGTERM: direct_worker._leave}
 
     def test_is_run_in_its_order(self, worker):
         report = worker.run(self.tasks())
@@ -342,14 +298,31 @@ class TestBatch:
         worker.run([task(0, restore_from=str(tmp_path)), task(1, restore_from="/not/there")])
         assert [context.restored for context in self.contexts] == [tmp_path, None]
 
+    def test_has_the_files_of_its_trials_in_a_folder_of_the_attempt(self, worker, tmp_path):
+        worker._storage = Storage.at(tmp_path, "all.txt").of_job("job")
+        (tmp_path / "given").mkdir()
+
+        def speak_and_keep(context):
+            print("spoken")
+            context.report({"status": "RUNNING"}, tmp_path / "given")
+            self.kept = context.stored_checkpoint()
+
+        self.does[3] = speak_and_keep
+        worker.run([task(3, attempt=2, segment=1)])
+        folder = tmp_path / "job" / "trial-00003-2"
+        assert self.contexts[0].logs == [str(folder / "all-1.txt")]
+        assert (folder / "all-1.txt").read_text("utf-8") == "spoken\n"
+        assert self.kept == str(folder / "checkpoint_000000")
+
     def test_worker_says_whether_it_can_import_the_experiment(self, worker, monkeypatch):
         given = []
         monkeypatch.setattr(
             direct_worker, "check_import", lambda *asked: given.append(asked) or "It cannot."
         )
         vars(worker._sweep).update(inner="inner", folder="/f", code="code")
-        assert worker.ready() == "It cannot."
-        assert given == [("inner", "/f", "code")]
+        refusal = worker.ready()
+        assert (refusal.sentence, refusal.node_id) == ("It cannot.", "node-1")
+        assert given == [("inner", "/f", "code", None)]
 
     def test_worker_brings_home_the_record_at_its_end(self, worker, monkeypatch):
         closed = []

@@ -134,3 +134,33 @@ def test_all_of_an_ending_arrives(endings, kind):
     endings.announce("abc", task(), ending)
     arrived = announced_ending("sweep-1", task())
     assert dataclasses.asdict(arrived) == dataclasses.asdict(ending)
+
+
+@pytest.mark.parametrize(
+    ("result", "announced", "has_ended"),
+    [
+        ({"status": "RUNNING", "attempt": 1}, None, False),
+        ({"status": "RUNNING", "attempt": 1}, STOP, True),
+        ({"status": "RUNNING", "attempt": 1}, PAUSE, True),
+        ({"status": "COMPLETED", "attempt": 1}, None, True),
+        ({"status": "FAILED", "attempt": 0}, None, False),  # of the attempt before
+        ({"done": True}, None, False),
+        (None, None, False),
+    ],
+)
+def test_a_trial_has_ended_with_its_last_report_or_an_announcement(
+    endings, result, announced, has_ended
+):
+    one = trial(attempt=1)
+    one.last_result = result
+    if announced is not None:
+        endings.announce("abc", task(attempt=1), announced)
+    assert endings.has_ended(one) == has_ended
+
+
+def test_a_trial_that_was_paused_and_runs_again_has_not_ended(endings):
+    one = trial()
+    one.last_result = {"status": "RUNNING", "attempt": 0}
+    endings.announce("abc", task(), PAUSE)
+    endings.started(one)
+    assert not endings.has_ended(one)

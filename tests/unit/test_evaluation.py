@@ -17,6 +17,7 @@ from sacred_ray_ingredient.record.target import RecordTarget
 from sacred_ray_ingredient.restart import RecordedTrial, Restart, outcome_of
 from sacred_ray_ingredient.seeds import derive_seed
 from sacred_ray_ingredient.stop_rules import parse_stop
+from sacred_ray_ingredient.storage import Storage
 from sacred_ray_ingredient.tasks import SweepTask, TrialOutcome
 
 outer_ex = make_outer("outer_ex", unit_ex)
@@ -40,7 +41,7 @@ def make_job(**ray):
     plan = make_plan(outer_ex, unit_ex, OuterRequest({"ray": ray, "seed": 42}, {}, []))
     return EngineJob(
         **{"sweep": sweep_task(), "sampling": plan.sampling, "resolver": plan.trial_resolver},
-        **{"settings": plan.settings, "storage_path": "/tmp", "scheduler": Choice("asha")},
+        **{"settings": plan.settings, "storage": Storage("/tmp"), "scheduler": Choice("asha")},
         **{"searcher": Choice("optuna"), "stop_rules": parse_stop({"loss": 1})[0]},
     )
 

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from experiments.outer import outer_ex
-from sacred_ray_ingredient import record_access, rerun, threads
+from sacred_ray_ingredient import cluster_check, record_access, rerun, threads
 from sacred_ray_ingredient.positional_arguments import (
     Positional,
     options_with_value,
@@ -154,3 +154,36 @@ class TestThreads:
         assert "uses as many as there are processors" in note
         monkeypatch.setenv(threads.VARIABLE, "2")
         assert threads.thread_note(2) == threads.thread_note(None) == []
+
+
+class TestCheck:
+    @pytest.fixture
+    def checked(self, monkeypatch):
+        checked = {"code": 0}
+
+        def stand_in(plan, options, asked, say):
+            checked["plan"], checked["asked"] = plan, asked
+            say("a table")
+            return checked["code"]
+
+        monkeypatch.setattr(cluster_check, "check_cluster", stand_in)
+        return checked
+
+    LINE = ("with", "ray.search_space.offset=[1, 2]", "ray.address=auto")
+
+    def test_looks_at_the_cluster_that_the_sweep_would_run_on(self, checked, capsys):
+        outer_ex.run_commandline(["x", "check", *self.LINE])
+        assert checked["plan"].settings.address == "auto"
+        assert checked["asked"] is False
+        assert capsys.readouterr().out == "a table\n"
+
+    def test_has_the_exit_code_of_a_mistake_if_trials_would_fail(self, checked):
+        checked["code"] = 2
+        with pytest.raises(SystemExit, match="2"):
+            outer_ex.run_commandline(["x", "check", *self.LINE])
+
+    def test_does_not_connect_with_a_mistake_in_the_configuration(self, checked, capsys):
+        with pytest.raises(SystemExit, match="2"):
+            outer_ex.run_commandline(["x", "check", "with", "ray.search_space.ofset=[1]"])
+        assert "did you mean 'offset'?" in capsys.readouterr().err
+        assert "plan" not in checked

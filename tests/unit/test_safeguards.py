@@ -33,6 +33,7 @@ NEEDS_RAY = (
     f"{package.__name__}.engines.tune_controller",
     f"{package.__name__}.engines.tune_scheduler",
     f"{package.__name__}.engines.tune_search",
+    f"{package.__name__}.engines.tune_storage",
     f"{package.__name__}.engines.tune_trials",
     f"{package.__name__}.engines.tune_worker",
 )

@@ -13,6 +13,12 @@ ALTERNATIVES = (
 TRIALS = "a list of trials such as {'named_configs': ['fast'], 'config_updates': {'lr': 0.1}}"
 SEEDS = "the number of seeds, from 1, or a list of different whole numbers from 0, below 2**32"
 SECONDS = "seconds, above 0 and at most 100,000,000, or None"
+RESOURCES = (
+    "amounts by name from 0 (of a GPU up to 1, or a whole number), such as {'cpu': 1, 'gpu': 0.5}; "
+    "'bundles', a list of such, for what a trial starts itself; and 'strategy', one of PACK, "
+    "SPREAD, STRICT_PACK, STRICT_SPREAD"
+)
+LOGS = "True, the name of a file, two names, or None"
 EARLIER = "the id of an earlier sweep, such as 'sweep-94889e7c9c', or a list of ids"
 
 
@@ -36,6 +42,9 @@ def test_entries_of_sacred_are_left_out():
         {"seeds": [0, 7, 2**32 - 1]},
         {"envs": [1, True, "1"], "time_budget_s": 1e8},
         {"resources_per_trial": {"cpu": 0.5, "gpu": 0}},
+        {"resources_per_trial": {"cpu": 1, "bundles": [{"cpu": 2}], "strategy": "SPREAD"}},
+        {"runtime_env": {"env_vars": {"A": "1"}}, "log_to_file": ["out", "err"]},
+        {"log_to_file": "all.txt"},
         {"report_every": 0, "max_failures": 0, "max_concurrent_trials": 2},
         {"address": "auto", "init_kwargs": {"num_cpus": 2}, "storage_path": "/tmp/x"},
         {"mongo": {"url": None}, "exp_name": "mine"},
@@ -118,11 +127,18 @@ def test_right_values_are_taken_as_they_are(entries):
         ),
         ("max_concurrent_trials", 0, "a whole number from 1, or None"),
         ("max_failures", -1, "a whole number from 0"),
-        ("resources_per_trial", {"cpu": -1}, "amounts by name, such as {'cpu': 1, 'gpu': 0.5}"),
-        ("resources_per_trial", {"cpu": "1"}, "amounts by name, such as {'cpu': 1, 'gpu': 0.5}"),
+        ("resources_per_trial", {"cpu": -1}, RESOURCES),
+        ("resources_per_trial", {"cpu": "1"}, RESOURCES),
+        ("resources_per_trial", {"bundles": {"cpu": 1}}, RESOURCES),
+        ("resources_per_trial", {"strategy": "NEAR"}, RESOURCES),
+        ("runtime_env", "numpy", "a runtime environment of Ray, a mapping"),
+        ("log_to_file", ["one", "two", "three"], LOGS),
+        ("log_to_file", ["same", "same"], LOGS),
+        ("log_to_file", "../out", LOGS),
+        ("log_to_file", "", LOGS),
         ("address", 7, "'auto', the address of a Ray cluster, or None"),
         ("init_kwargs", [], "arguments of ray.init by name"),
-        ("storage_path", "", "a folder, or None"),
+        ("storage_path", "", "a folder or a URL such as s3://bucket/path, or None"),
         ("exp_name", 3, "a name, or None"),
         ("report_every", float("nan"), "seconds, from 0, or None"),
         ("report_every", float("inf"), "seconds, from 0, or None"),

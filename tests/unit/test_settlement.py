@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime
+import time
 
 import pytest
 from pymongo.errors import ServerSelectionTimeoutError
@@ -9,6 +10,7 @@ from pymongo.errors import ServerSelectionTimeoutError
 from sacred_ray_ingredient.record import settlement, shipper
 from sacred_ray_ingredient.record import target as target_module
 from sacred_ray_ingredient.record.amendments import as_update
+from sacred_ray_ingredient.record.carried import NodeJournals
 from sacred_ray_ingredient.record.journal import Journal, is_alive, journals_in
 from sacred_ray_ingredient.record.settlement import SweepRecord
 from sacred_ray_ingredient.record.shipment import Shipment
@@ -552,3 +554,62 @@ class TestWhetherAnAttemptHasBegun:
         monkeypatch.setattr(settlement, "recorded_statuses", away)
         assert not record.has_begun(self.attempt())
         assert len(lines) == 1
+
+
+class TestJournalsThatAreComing:
+    """Copies of journals of other nodes, which a courier writes into the driver's folder."""
+
+    @pytest.fixture
+    def arrive(self, record, left_by, tmp_path):
+        """Return a function that lets a journal arrive, and the node that has it."""
+        node = NodeJournals([tmp_path / "there"])
+
+        def arrive(index, *events):
+            journal = left_by(index, *events)
+            there = tmp_path / "there" / "sweep-1" / journal.path.name
+            there.parent.mkdir(parents=True, exist_ok=True)
+            journal.path.replace(there)
+            parcel = node.give("sweep-1", {})
+            record.arrivals.take("far", parcel)
+            return record.arrivals.folder / there.name
+
+        return arrive
+
+    def test_are_brought_as_they_come_and_deleted_when_all_is_there(self, record, arrive, database):
+        copy = arrive(0, end("COMPLETED"))
+        deadline = time.monotonic() + 10
+        while copy.exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert not copy.exists()
+        assert statuses(database) == {1: "COMPLETED"}
+        assert record.has_begun(outcome(0))
+
+    def test_get_the_end_that_the_driver_knows(self, record, arrive, database):
+        arrive(0)
+        dead = outcome(0, "FAILED", error="the worker process died")
+        record.died(dead)
+        run = database.runs.find_one()
+        assert (run["status"], dead.run_id) == ("FAILED", run["_id"])
+        assert database.metrics.find_one()["values"] == [0.5]
+
+    def test_are_fetched_before_it_is_asked_whether_a_trial_has_begun(self, record, arrive):
+        asked = []
+
+        def fetch(is_enough, seconds):
+            asked.append(is_enough())
+            arrive(0)
+
+        with record.fetched_by(fetch):
+            assert record.has_begun(outcome(0))
+        assert asked == [True]
+        assert not record.has_begun(outcome(1)), "nobody fetches any more"
+
+    def test_that_come_again_later_are_settled_too(self, record, arrive, database):
+        arrive(0)
+        record.died(outcome(0, "FAILED", error="its node was lost"))
+        assert statuses(database) == {1: "FAILED"}
+        late = ("scalar", ["loss", 1, 0.25, AT])
+        arrive(0, late, end("COMPLETED"))
+        found = record.settle([outcome(0, "FAILED", error="its node was lost")])
+        assert found[0, 0] == (1, "COMPLETED")
+        assert database.metrics.find_one()["values"] == [0.5, 0.25]

@@ -1,7 +1,11 @@
 """A journal reaches the database once, however often and from wherever it is brought there."""
 
+import contextlib
 import datetime
+import random
+import shutil
 import threading
+import time
 
 import pytest
 from bson.errors import InvalidBSON
@@ -19,6 +23,7 @@ from sacred_ray_ingredient.record import run_state, writes
 from sacred_ray_ingredient.record.amendments import DIED
 from sacred_ray_ingredient.record.files import read_file
 from sacred_ray_ingredient.record.journal import DeadJournal, Journal
+from sacred_ray_ingredient.record.kept_files import folder_of
 from sacred_ray_ingredient.record.processes import this_process
 from sacred_ray_ingredient.record.reconcile import close_abandoned
 from sacred_ray_ingredient.record.run_state import object_id
@@ -611,3 +616,91 @@ def test_an_amendment_that_cannot_be_read_holds_nothing_up(write_journal, databa
     shipment = Shipment(journal, database, is_new=True)
     assert shipment.advance()
     assert database.runs.find_one({"_id": shipment.run_id})["status"] == "COMPLETED"
+
+
+class TestCopyThatIsBehind:
+    """A journal on its way home from another node, whose own process brings it too."""
+
+    @pytest.fixture
+    def follow(self, journal, tmp_path):
+        """Return the copy of a journal, and a function that lets it have so many bytes."""
+        copy = tmp_path / "home" / journal.path.name
+        copy.parent.mkdir()
+        copy.touch()
+
+        def follow(size=None):
+            lines = journal.path.read_bytes()[:size]
+            shutil.copytree(folder_of(journal.path), folder_of(copy), dirs_exist_ok=True)
+            copy.write_bytes(lines[: lines.rfind(b"\n") + 1])
+
+        return DeadJournal(copy), follow
+
+    def test_changes_no_end(self, expected, database, journal, follow):
+        copy, follow = follow
+        steps = steps_of(journal)
+        write(journal, *steps[:3])
+        follow()
+        behind = Shipment(copy, database)
+        behind.advance()
+        write(journal, *steps[3:5])
+        follow()
+        write(journal, *steps[5:])
+        finish(Shipment(journal, database, is_new=True))
+        assert not behind.advance(), "it has not read the end"
+        assert everything(database) == expected
+        follow()
+        assert behind.advance()
+        assert everything(database) == expected
+
+    def test_is_over_where_the_user_has_deleted_the_run(self, database, journal, follow):
+        copy, follow = follow
+        steps = steps_of(journal)
+        write(journal, *steps[:2])
+        follow()
+        behind = Shipment(copy, database)
+        behind.advance()
+        database.runs.delete_one({"_id": behind.run_id})
+        write(journal, *steps[2:3])
+        follow()
+        behind.advance()
+        assert behind.is_complete
+        assert database.runs.count_documents({"experiment.name": "x"}) == 0
+
+    @pytest.mark.parametrize("seed", range(4))
+    def test_and_its_own_process_at_once_make_one_record(
+        self, expected, database, double, journal, follow, seed
+    ):
+        chance = random.Random(seed)
+
+        def pause(request):
+            time.sleep(chance.random() / 500)
+
+        def bring(source, is_new, before):
+            shipment = Shipment(source, one_at_a_time, is_new=is_new)
+            for _ in range(500):
+                before()
+                with contextlib.suppress(Exception):
+                    if shipment.advance():
+                        return
+            failed.append(shipment)
+
+        failed = []
+        one_at_a_time = double(database, pause, pause)
+        copy, follow = follow
+        steps = steps_of(journal)
+        write(journal, *steps[:1])
+        follow()
+        both = [
+            threading.Thread(target=bring, args=(journal, True, lambda: None)),
+            threading.Thread(target=bring, args=(copy, False, follow)),
+        ]
+        for thread in both:
+            thread.start()
+        for step in steps[1:]:
+            for event in step:
+                write(journal, [event])
+                time.sleep(chance.random() / 500)
+        for thread in both:
+            thread.join()
+        assert not failed
+        assert everything(database) == expected

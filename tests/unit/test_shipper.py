@@ -489,3 +489,48 @@ class TestForcingToTheDisk:
         lingering.finish(late, rests=True)
         lingering.stop(1.0)
         assert late.syncs == 1
+
+
+class TestNodeThatTheDriverFetchesFrom:
+    AWAY = ServerSelectionTimeoutError("away")
+
+    def test_says_that_the_database_cannot_be_reached(self, shipper, short_pauses, tmp_path):
+        shipper.beacon = tmp_path / ".unreachable"
+        shipper.add(FakeShipment(errors=[self.AWAY] * 3))
+        assert until(shipper.beacon.exists)
+
+    def test_says_so_too_where_it_lacks_the_password(self, shipper, short_pauses, tmp_path):
+        shipper.beacon = tmp_path / ".unreachable"
+        shipper.add(FakeShipment(errors=[ValueError("no password")] * 3))
+        assert until(shipper.beacon.exists)
+
+    def test_does_not_say_so_for_a_single_refusal(self, shipper, short_pauses, tmp_path):
+        shipper.beacon = tmp_path / ".unreachable"
+        shipment = FakeShipment(errors=[OperationFailure("a lost race")])
+        shipper.add(shipment)
+        assert shipped(shipper, shipment)
+        assert not shipper.beacon.exists()
+
+    def test_forgets_what_the_driver_has_fetched(self, shipper, short_pauses, tmp_path):
+        shipper.beacon = tmp_path / ".unreachable"
+        fetched = FakeShipment(errors=[self.AWAY] * 10_000)
+        kept = FakeShipment(errors=[self.AWAY] * 10_000)
+        for shipment in (fetched, kept):
+            shipper.add(shipment)
+        fetched.is_deleted = True
+        assert until(lambda: shipper.waiting == 1)
+        tried = len(fetched.times)
+        before = len(kept.times)
+        assert until(lambda: len(kept.times) > before + 2)
+        assert len(fetched.times) <= tried + 1
+
+
+def test_a_shipment_that_is_forgotten_is_not_tried_again(shipper, short_pauses):
+    shipment = FakeShipment(errors=[ServerSelectionTimeoutError("away")] * 10_000)
+    shipper.add(shipment)
+    assert until(lambda: shipment.times)
+    shipper.forget(shipment)
+    time.sleep(0.05)
+    tried = len(shipment.times)
+    time.sleep(0.1)
+    assert (shipper.waiting, len(shipment.times)) == (0, tried)

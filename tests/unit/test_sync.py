@@ -3,19 +3,21 @@
 import dataclasses
 import datetime
 import os
+import tempfile
 import time
 
 import mongomock
 import pytest
 from pymongo.errors import OperationFailure, ServerSelectionTimeoutError
 
-from sacred_ray_ingredient.mongo import MongoAddress
+from sacred_ray_ingredient.mongo import EmbeddedServer, MongoAddress
 from sacred_ray_ingredient.record import sync as sync_module
 from sacred_ray_ingredient.record import target as target_module
 from sacred_ray_ingredient.record.journal import DeadJournal, Journal, journals_in
 from sacred_ray_ingredient.record.lines import encode
+from sacred_ray_ingredient.record.processes import this_process
 from sacred_ray_ingredient.record.shipment import Shipment
-from sacred_ray_ingredient.record.sync import sync
+from sacred_ray_ingredient.record.sync import sync, sync_all
 
 AT = datetime.datetime(2026, 1, 2, 3, 4, 5)
 LATER = datetime.datetime(2026, 1, 2, 3, 5)
@@ -349,3 +351,82 @@ def test_an_end_is_written_once(write_journal, database):
         sync_module.write_end(shipment, {"status": status, "notes": []})
         assert shipment.state.status == "FAILED"
     assert [kind for kind, _ in DeadJournal(journal.path).read(0)[0]].count("end") == 1
+
+
+class TestJournalsOfSweepsOfOtherMachines:
+    """They lie in the folder for temporary files of a node."""
+
+    @pytest.fixture
+    def there(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+        own = tmp_path / f"sacred-ray-{os.getuid()}"
+        own.mkdir(mode=0o700)
+        return own / "journals"
+
+    @pytest.fixture
+    def left(self, there, write_journal):
+        """Return a function that leaves the journal of a trial there."""
+
+        def left(**named):
+            sweep = {"trial_index": 0}
+            name = "trial0-0-0-a"
+            journal = write_journal(name, sweep=sweep, folder=there / "sweep-1", **named)
+            journal.close()
+            return journal
+
+        return left
+
+    def outer(self, database, status, **record):
+        meta = {"sweep": {"sweep_id": "sweep-1"}, "record": record}
+        database.runs.insert_one({"_id": 1, "status": status, "meta": meta})
+
+    def test_come_to_the_database_when_their_sweep_is_over(self, there, left, database):
+        left()
+        self.outer(database, "INTERRUPTED")
+        report = sync(there, print)
+        assert (report.journals, report.left) == (1, [])
+        assert run_of(database, "a")["status"] == "INTERRUPTED"
+
+    def test_are_left_to_the_driver_of_a_sweep_that_runs(self, there, left, database):
+        journal = left()
+        self.outer(database, "RUNNING", process=this_process())
+        report = sync(there, print)
+        assert (report.journals, report.left, report.alive) == (0, [], 1)
+        assert journal.path.exists()
+
+    def test_of_a_driver_that_was_killed_are_brought(self, there, left, database):
+        left()
+        self.outer(database, "RUNNING", process={**this_process(), "pid": 2**30})
+        report = sync(there, print)
+        assert report.journals == 1
+        assert database.runs.find_one({"_id": 1})["status"] == "INTERRUPTED"
+
+    def test_for_a_private_server_that_is_not_here_stay(self, there, left, target, tmp_path):
+        password = tmp_path / "project" / "mongo" / "password"
+        address = dataclasses.replace(target.address, embedded=True, password_file=str(password))
+        journal = left(address=address)
+        report = sync(there, print)
+        (sentence,) = report.left
+        assert f"the project's own server in {tmp_path}/project on another machine" in sentence
+        assert journal.path.exists()
+        assert not (tmp_path / "project").exists(), "no server was started"
+
+    @pytest.mark.parametrize("knows_it", [True, False])
+    def test_for_a_private_server_are_for_the_one_that_knows_the_sweep(
+        self, there, left, target, tmp_path, database, monkeypatch, knows_it
+    ):
+        (tmp_path / "project" / "mongo" / "data").mkdir(parents=True)
+        password = tmp_path / "project" / "mongo" / "password"
+        address = dataclasses.replace(target.address, embedded=True, password_file=str(password))
+        monkeypatch.setattr(EmbeddedServer, "start", lambda self: address)
+        if knows_it:
+            self.outer(database, "INTERRUPTED")
+        left(address=address)
+        report = sync(there, print)
+        assert (report.journals, len(report.left)) == ((1, 0) if knows_it else (0, 1))
+
+    def test_of_several_folders_are_told_together(self, there, left, folder, write_journal):
+        left(address=None)
+        write_journal("run-b", END).close()
+        report = sync_all([folder, there], print)
+        assert (report.journals, report.events, len(report.left)) == (1, 4, 1)

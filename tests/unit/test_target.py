@@ -7,10 +7,12 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from pymongo.errors import ConnectionFailure
 
 from sacred_ray_ingredient.mongo import MongoAddress
 from sacred_ray_ingredient.record import target as target_module
 from sacred_ray_ingredient.record.journal import DeadJournal
+from sacred_ray_ingredient.record.shipper import UNREACHABLE
 from sacred_ray_ingredient.record.target import RecordTarget
 
 
@@ -132,6 +134,44 @@ class TestJournals:
         assert taken.parent == folder.parent
         assert taken.stat().st_mode & 0o777 == 0o700
 
+    @pytest.mark.parametrize("is_shared", [True, False])
+    def test_are_the_drivers_where_its_own_file_is_seen(self, tmp_path, temporary, is_shared):
+        folder = tmp_path / "project" / "journals"
+        (folder / "sweep-1").mkdir(parents=True)  # another machine has it, too
+        target = RecordTarget(None, (), str(folder), "sweep-1", driver="sweep-driver-a.jsonl")
+        if is_shared:
+            (folder / "sweep-1" / "sweep-driver-a.jsonl").touch()
+        assert target.is_at_home() == is_shared
+        assert target.home() == folder / "sweep-1"
+        assert target.folder() == (folder if is_shared else temporary / "journals") / "sweep-1"
+
+    def test_of_a_process_stay_where_they_are_when_the_driver_ends(self, tmp_path, temporary):
+        folder = tmp_path / "project" / "journals"
+        target = RecordTarget(None, (), str(folder), "sweep-1", driver="sweep-driver-b.jsonl")
+        (folder / "sweep-1").mkdir(parents=True)
+        mark = folder / "sweep-1" / "sweep-driver-b.jsonl"
+        mark.touch()
+        assert target.folder() == folder / "sweep-1"
+        mark.unlink()
+        assert target.folder() == folder / "sweep-1"
+
+    def test_of_other_machines_are_found_where_they_are(self, temporary):
+        assert target_module.own_folders() == []
+        self.taken().joinpath("journals").mkdir()
+        assert target_module.own_folders() == [temporary / "journals"]
+        another = temporary.with_name(f"{temporary.name}-x1y2")
+        another.joinpath("journals").mkdir(parents=True)
+        another.chmod(0o700)
+        assert target_module.own_folders() == [temporary / "journals", another / "journals"]
+        another.chmod(0o770)
+        other = temporary.with_name(f"{temporary.name}9")  # of the user with a longer number
+        other.joinpath("journals").mkdir(parents=True)
+        assert target_module.own_folders() == [temporary / "journals"]
+
+    def test_in_place_of_a_folder_of_somebody_else_are_in_one_for_a_process(self, temporary):
+        temporary.write_text("")
+        assert self.taken() == self.taken()
+
     def test_say_which_database_they_are_for_and_no_secret(self, target, make_experiment):
         run = make_experiment(lambda: None)._create_run()
         target.observe(run)
@@ -172,3 +212,33 @@ def test_scalars_reach_the_record_when_they_are_logged(target, make_experiment):
     run()
     (scalar,) = (content for kind, content in events if kind == "scalar")
     assert scalar[:3] == ["loss", 0, 0.5]
+
+
+class TestNodeElsewhere:
+    @pytest.fixture
+    def far(self, target, tmp_path, monkeypatch):
+        """The target of a sweep on a node that does not share the driver's folder."""
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+        return dataclasses.replace(target, group="sweep-1", driver="sweep-driver-none.jsonl")
+
+    def test_lets_the_driver_know_what_it_cannot_ship(self, far, make_experiment):
+        run = make_experiment(lambda: None)._create_run(options={"--capture": "no"})
+        far.observe(run)
+        shipper = target_module.shipper_for(far.address)
+        assert shipper.beacon == far.folder() / UNREACHABLE
+        near = dataclasses.replace(far, driver="")
+        Path(near.journal_folder).parent.mkdir(exist_ok=True)
+        near.observe(make_experiment(lambda: None)._create_run())
+        assert shipper.beacon is None
+
+    def test_leaves_the_private_server_of_the_driver_alone(self, far, database, make_experiment):
+        """What listens there under the same address is that of somebody else."""
+        address = dataclasses.replace(far.address, embedded=True)
+        there = dataclasses.replace(far, address=address, wait_s=0.3)
+        run = make_experiment(lambda: 7)._create_run(options={"--capture": "no"})
+        there.observe(run)
+        run()
+        assert database.runs.count_documents({}) == 0
+        assert len(list(there.folder().glob("*.jsonl"))) == 1
+        with pytest.raises(ConnectionFailure, match="on the machine of the driver"):
+            there._database_to_write()

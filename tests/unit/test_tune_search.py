@@ -15,6 +15,7 @@ from sacred_ray_ingredient.errors import SweepFailed
 from sacred_ray_ingredient.restart import PlannedTrial, RecordedSuggestion, Restart
 from sacred_ray_ingredient.sampling import Sample, Sampling
 from sacred_ray_ingredient.search_space import parse_search_space
+from sacred_ray_ingredient.storage import Storage
 from sacred_ray_ingredient.tasks import TASK_KEY, TrialTask
 
 
@@ -427,7 +428,7 @@ def test_of_a_job_without_a_searcher_all_is_sampled():
         settings=SimpleNamespace(max_concurrent_trials=3),
         sampling=Sampling(space, 5, 1),
         resolver=Resolver(),
-        storage_path="/tmp",
+        storage=Storage("/tmp"),
         first_index=2,
     )
     generator = make_generator(job)
