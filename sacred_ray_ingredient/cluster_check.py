@@ -9,7 +9,7 @@ from typing import Any
 
 from sacred_ray_ingredient import mongo
 from sacred_ray_ingredient.cluster import node_facts
-from sacred_ray_ingredient.cluster.capacity import check_resources, find_autoscaler
+from sacred_ray_ingredient.cluster.capacity import check_resources
 from sacred_ray_ingredient.cluster.connection import connected_ray
 from sacred_ray_ingredient.cluster.judgement import judge_all
 from sacred_ray_ingredient.cluster.node_table import nodes_text
@@ -120,7 +120,8 @@ def check_cluster(
         driver = _driver(target, is_started_later)
         nodes = ask_nodes(_question(replace(sweep, tree=tree), settings), _nothing)
         say(nodes_text(nodes, driver, with_all=True))
-        note = check_resources(settings.resources_per_trial, find_autoscaler())
+        may_grow = settings.address not in (None, "local")
+        _, note = check_resources(settings.resources_per_trial, may_grow)
         if note is not None:
             say(note)
     if _has_mistakes(nodes, driver):

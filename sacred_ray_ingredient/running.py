@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from sacred_ray_ingredient.cluster.capacity import check_resources, find_autoscaler
+from sacred_ray_ingredient.cluster.capacity import check_resources
 from sacred_ray_ingredient.cluster.connection import connected_ray
 from sacred_ray_ingredient.cluster.couriers import couriers
 from sacred_ray_ingredient.cluster.head import connected_head, while_head_lives
@@ -129,9 +129,8 @@ def _with_room(job: EngineJob, say: Callable[[str], None]) -> EngineJob:
         If a trial asks for more than there can ever be.
     """
     settings = job.settings
-    # A local Ray of our own has none.
-    autoscaler = None if settings.address is None else find_autoscaler()
-    note = check_resources(settings.resources_per_trial, autoscaler)
+    may_grow = settings.address not in (None, "local")
+    autoscaler, note = check_resources(settings.resources_per_trial, may_grow)
     if note is not None:
         say(note)
     return replace(job, autoscaler=autoscaler)

@@ -12,9 +12,10 @@ import functools
 import hashlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sacred_ray_ingredient.frozen_code import FrozenCode
 from sacred_ray_ingredient.frozen_import import Moved, install
@@ -183,6 +184,25 @@ def move_in(folder: str, code: FrozenCode | None, tree: TravellingTree | None) -
         if tree is not None:
             _add_roots(code, chosen.moved)
     return chosen.path
+
+
+def set_up_process(tree: Mapping[str, Any], archive: bytes) -> None:
+    """Let a process of the cluster import the project's code, and begin in the folder of trials.
+
+    Called as the process starts: tasks and actors that a trial starts have processes of their own.
+
+    Parameters
+    ----------
+    tree
+        The fields of the `TravellingTree`.
+    archive
+        The project's modules, see `FrozenCode.to_archive`.
+    """
+    mark = tree["mark"] and FolderMark(**tree["mark"])
+    travelling = TravellingTree(**{**tree, "mark": mark})
+    path = move_in(travelling.folder, FrozenCode.from_archive(archive), travelling)
+    if path is not None:
+        os.chdir(path)
 
 
 @functools.lru_cache(maxsize=4)

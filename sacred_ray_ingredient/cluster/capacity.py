@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,9 @@ from sacred_ray_ingredient.errors import ConfigMistakes
 _LOOKED_AT = "node_"
 _HEAD = "node:__internal_head__"
 _ANSWER_S = 20.0
+# A head that looks after its nodes at all says so within some seconds of its start.
+_REPORTS_WITHIN_S = 10.0
+_PAUSE_S = 0.2
 _log = logging.getLogger(__name__)
 
 
@@ -55,19 +59,23 @@ def nodes_there(left_out: Collection[str] = ()) -> list[dict[str, float]]:
     ]
 
 
-def check_resources(entry: Mapping[str, Any], autoscaler: Autoscaler | None) -> str | None:
+def check_resources(
+    entry: Mapping[str, Any], may_grow: bool
+) -> tuple[Autoscaler | None, str | None]:
     """Find out whether the connected cluster can give a trial what it asks for.
 
     Parameters
     ----------
     entry
         ``ray.resources_per_trial``.
-    autoscaler
-        Of the cluster, if it has one.
+    may_grow
+        Whether it can have an autoscaler; a local Ray has none.
 
     Returns
     -------
-    str or None
+    autoscaler : Autoscaler or None
+        Of the cluster, if it has one.
+    note : str or None
         A sentence for the user, where the first trial has to wait for a node.
 
     Raises
@@ -78,8 +86,9 @@ def check_resources(entry: Mapping[str, Any], autoscaler: Autoscaler | None) -> 
     resources = read_resources(entry)
     nodes = nodes_there()
     mistakes = mistakes_in(resources, nodes)
+    autoscaler = find_autoscaler(_REPORTS_WITHIN_S if mistakes else 0.0) if may_grow else None
     if not mistakes:
-        return None
+        return autoscaler, None
     if autoscaler is not None and autoscaler.could_be is not None:
         mistakes = mistakes_in(resources, nodes, autoscaler.could_be)
     if autoscaler is None or (autoscaler.could_be is not None and mistakes):
@@ -88,7 +97,7 @@ def check_resources(entry: Mapping[str, Any], autoscaler: Autoscaler | None) -> 
     asked = "; ".join(
         ", ".join(f"{name}={amount:g}" for name, amount in bundle.items()) for bundle in missing
     )
-    return (
+    return autoscaler, (
         f"No node has room for a trial yet ({asked or 'all of its bundles'}): "
         "the cluster's autoscaler is asked for one, and trials wait for it."
     )
@@ -113,8 +122,14 @@ def most_at_once(resources: TrialResources, autoscaler: Autoscaler | None) -> in
     return max(there, room_for(resources, [*heads, *autoscaler.could_be]))
 
 
-def find_autoscaler() -> Autoscaler | None:
-    """Find out whether the connected cluster has an autoscaler; a local Ray has none."""
+def find_autoscaler(patience_s: float = 0.0) -> Autoscaler | None:
+    """Find out whether the connected cluster has an autoscaler.
+
+    Parameters
+    ----------
+    patience_s
+        How long a head that has just been started may take to report, in seconds.
+    """
     import ray
     from ray._private import ray_constants
     from ray.experimental.internal_kv import _internal_kv_get
@@ -124,8 +139,14 @@ def find_autoscaler() -> Autoscaler | None:
     key, place = raylet.GCS_AUTOSCALER_V2_ENABLED_KEY, raylet.GCS_AUTOSCALER_STATE_NAMESPACE
     if _internal_kv_get(key, namespace=place) == b"1":
         return Autoscaler()
-    status = _internal_kv_get(ray_constants.DEBUG_AUTOSCALING_STATUS)
-    known = (json.loads(status).get("autoscaler_report") or {}) if status else {}
+    deadline = time.monotonic() + patience_s
+    known: dict[str, Any] = {}
+    while not known:
+        status = _internal_kv_get(ray_constants.DEBUG_AUTOSCALING_STATUS)
+        known = (json.loads(status).get("autoscaler_report") or {}) if status else {}
+        if time.monotonic() >= deadline:
+            break
+        time.sleep(_PAUSE_S)
     types = (known.get("node_type_mapping") or {}).values()
     if not [name for name in types if not name.startswith(_LOOKED_AT)]:
         return None

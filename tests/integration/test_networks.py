@@ -105,13 +105,11 @@ def test_a_node_that_was_given_up_and_comes_back_changes_nothing(started, tmp_pa
         running = wait_for(one_on_each(runs), process=process)
         near, lost = by_distance(nodes, running)
         far.cut()
+        given_up = {"_id": lost["_id"], "status": "FAILED"}
+        wait_for(lambda: trials_in(runs, **given_up), 60, process)
         (tmp_path / f"go-{index(near)}").touch()
-
-        def is_again():
-            again = {"meta.sweep.trial_index": index(lost), "meta.sweep.attempt": 1}
-            return trials_in(runs, **again)
-
-        wait_for(is_again, 90, process)
+        again = {"meta.sweep.trial_index": index(lost), "meta.sweep.attempt": 1}
+        wait_for(lambda: trials_in(runs, **again), 60, process)
         # Both the attempt that nobody can hear and the next one come to their end.
         (tmp_path / f"go-{index(lost)}").touch()
         wait_for(lambda: trials_in(runs, **{"meta.sweep.trial_index": 2}), process=process)

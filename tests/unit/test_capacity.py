@@ -29,22 +29,52 @@ def there(monkeypatch):
     return nodes
 
 
-def test_what_fits_is_checked_without_a_word():
-    assert check_resources({"cpu": 1}, None) is None
+@pytest.fixture
+def scaled(monkeypatch):
+    """Give the cluster an autoscaler; return how patiently it was looked for."""
+    asked = []
+
+    def set_up(autoscaler):
+        def find(patience_s):
+            asked.append(patience_s)
+            return autoscaler
+
+        monkeypatch.setattr(capacity, "find_autoscaler", find)
+        return asked
+
+    return set_up
 
 
-def test_what_can_never_be_is_a_mistake():
+def test_what_fits_is_checked_without_a_word_and_without_a_wait(scaled):
+    asked = scaled(Autoscaler())
+    assert check_resources({"cpu": 1}, may_grow=True) == (Autoscaler(), None)
+    assert asked == [0.0]
+
+
+def test_a_local_ray_is_not_asked_for_an_autoscaler(scaled):
+    asked = scaled(Autoscaler())
+    assert check_resources({"cpu": 1}, may_grow=False) == (None, None)
     with pytest.raises(ConfigMistakes, match=r"asks for cpu=2 .*\(the most is 1\)"):
-        check_resources({"cpu": 2}, None)
-    with pytest.raises(ConfigMistakes, match=r"cpu=2 .* no node that it has or can start"):
-        check_resources({"cpu": 2}, Autoscaler(({"CPU": 1},)))
+        check_resources({"cpu": 2}, may_grow=False)
+    assert asked == []
+
+
+@pytest.mark.parametrize("autoscaler", [None, Autoscaler(({"CPU": 1},))])
+def test_what_can_never_be_is_a_mistake(scaled, autoscaler):
+    asked = scaled(autoscaler)
+    which = "the cluster" if autoscaler is None else "that it has or can start"
+    with pytest.raises(ConfigMistakes, match=rf"asks for cpu=2 .* {which} .*\(the most is 1\)"):
+        check_resources({"cpu": 2}, may_grow=True)
+    assert asked == [10.0]
 
 
 @pytest.mark.parametrize("could_be", [None, ({"CPU": 2},)])
-def test_what_the_autoscaler_may_get_is_waited_for_with_a_word(could_be):
-    assert check_resources({"cpu": 2}, Autoscaler(could_be)) == (
+def test_what_the_autoscaler_may_get_is_waited_for_with_a_word(scaled, could_be):
+    scaled(Autoscaler(could_be))
+    assert check_resources({"cpu": 2}, may_grow=True) == (
+        Autoscaler(could_be),
         "No node has room for a trial yet (CPU=2): the cluster's autoscaler is asked for one, and "
-        "trials wait for it."
+        "trials wait for it.",
     )
 
 
