@@ -10,12 +10,12 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import json
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from sacred_ray_ingredient.frozen_code import FrozenCode
 from sacred_ray_ingredient.frozen_import import Moved, install
@@ -24,6 +24,8 @@ from sacred_ray_ingredient.shared_folder import FolderMark
 _BOOT_ID = "/proc/sys/kernel/random/boot_id"
 # Ray's name of the folder in which it unpacks working trees.
 _UNPACKED = "working_dir_files"
+# What lies in it besides the project: the fields of a `TravellingTree`, and the modules.
+SETUP_TREE, SETUP_CODE = ".sacred_ray_tree.json", ".sacred_ray_code.zip"
 
 
 @dataclass(frozen=True)
@@ -186,21 +188,19 @@ def move_in(folder: str, code: FrozenCode | None, tree: TravellingTree | None) -
     return chosen.path
 
 
-def set_up_process(tree: Mapping[str, Any], archive: bytes) -> None:
+def set_up_process() -> None:
     """Let a process of the cluster import the project's code, and begin in the folder of trials.
 
-    Called as the process starts: tasks and actors that a trial starts have processes of their own.
-
-    Parameters
-    ----------
-    tree
-        The fields of the `TravellingTree`.
-    archive
-        The project's modules, see `FrozenCode.to_archive`.
+    With what has come along; called as the process starts.
     """
-    mark = tree["mark"] and FolderMark(**tree["mark"])
-    travelling = TravellingTree(**{**tree, "mark": mark})
-    path = move_in(travelling.folder, FrozenCode.from_archive(archive), travelling)
+    unpacked = unpacked_tree()
+    if unpacked is None:
+        return
+    about = json.loads(Path(unpacked, SETUP_TREE).read_text(encoding="utf-8"))
+    mark = about["mark"] and FolderMark(**about["mark"])
+    tree = TravellingTree(**{**about, "mark": mark})
+    code = FrozenCode.from_archive(Path(unpacked, SETUP_CODE).read_bytes())
+    path = move_in(tree.folder, code, tree)
     if path is not None:
         os.chdir(path)
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from sacred_ray_ingredient.cluster.head import ray_waits_longer
 from sacred_ray_ingredient.cluster.luggage import luggage
+from sacred_ray_ingredient.cluster.process_setup import forget_hook
 from sacred_ray_ingredient.cluster.reach import address_mistake
 from sacred_ray_ingredient.errors import ClusterLost, ConfigMistakes
 from sacred_ray_ingredient.frozen_code import FrozenCode
@@ -57,6 +58,7 @@ def connected_ray(
     # Ray prints a notice about the statistics it would send; a sweep sends none unless asked.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     import ray
+    from ray.exceptions import RayError
 
     if ray.is_initialized():
         with luggage(settings, folder, code, say) as taken:
@@ -77,6 +79,8 @@ def connected_ray(
         finally:
             # Also after a Ctrl-C while Ray was starting. Without its head it would abort here.
             if not is_lost:
+                with contextlib.suppress(RayError):  # the head has gone away just now
+                    forget_hook()
                 ray.shutdown()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -11,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sacred_ray_ingredient.cluster.process_setup import setup_files, with_hook
 from sacred_ray_ingredient.cluster.reach import CLIENT
 from sacred_ray_ingredient.cluster.runtime_env import runtime_env_of
 from sacred_ray_ingredient.cluster.working_tree import checked_tree, packed, root_of
@@ -26,7 +26,6 @@ from sacred_ray_ingredient.trial_folder import (
     unpacked_tree,
 )
 
-_HOOK = "worker_process_setup_hook"
 # What Ray accepts no working_dir beside.
 _WHOLE_IMAGES = ("container", "image_uri")
 
@@ -101,47 +100,23 @@ def luggage(
     root, is_packed = _root(folder, code, env, ray.is_initialized())
     package = None
     with contextlib.ExitStack() as stack:
-        if is_packed and root is not None:
-            path = settings.storage_path
-            apart = [] if path is None or "://" in path else [path]
-            files = checked_tree(root, env, apart, say)
-            package = stack.enter_context(packed(files))
-            env = {**env, "working_dir": str(package)}
-            if "py_modules" not in env:
-                env.pop("excludes", None)
-        elif is_packed:
-            say(_nothing_goes(folder))
         mark = _leave_mark(folder, root)
         if mark is not None:
             stack.callback(mark.remove)
         tree = TravellingTree(folder, root, identity_of(folder), mark)
-        yield Luggage(tree, _with_setup(env, tree, code, settings), package)
-
-
-def _with_setup(
-    env: Mapping[str, Any],
-    tree: TravellingTree,
-    code: FrozenCode | None,
-    settings: SweepSettings,
-) -> Mapping[str, Any]:
-    """Let all processes import the project, those too that trials start as tasks and actors."""
-    is_client = str(settings.address).startswith(CLIENT)  # to which no function can be given
-    if code is None or _HOOK in env or is_client:
-        return env
-    return {**env, _HOOK: _setup(dataclasses.asdict(tree), code.to_archive())}
-
-
-def _setup(tree: dict[str, Any], archive: bytes) -> Callable[[], None]:
-    """Make what Ray calls in each process; a function within another travels by its value."""
-
-    def set_up() -> None:
-        try:
-            from sacred_ray_ingredient.trial_folder import set_up_process
-        except ImportError:  # said by the look at all nodes, which needs a process there
-            return
-        set_up_process(tree, archive)
-
-    return set_up
+        if is_packed and root is not None:
+            path = settings.storage_path
+            apart = [] if path is None or "://" in path else [path]
+            files = checked_tree(root, env, apart, say)
+            package = stack.enter_context(packed(files, setup_files(tree, code)))
+            env = {**env, "working_dir": str(package)}
+            if "py_modules" not in env:
+                env.pop("excludes", None)
+            if not str(settings.address).startswith(CLIENT):  # to which no function can be given
+                env = with_hook(env, package.name)
+        elif is_packed:
+            say(_nothing_goes(folder))
+        yield Luggage(tree, env, package)
 
 
 def _root(

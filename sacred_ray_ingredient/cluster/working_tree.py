@@ -139,10 +139,15 @@ class WorkingTree:
         count = f"{len(self.sizes):,} file" + ("" if len(self.sizes) == 1 else "s")
         return f"{size_text(self.total)} in {count}; the largest: {listed}"
 
-    def pack(self) -> Path:
+    def pack(self, besides: Mapping[str, bytes] | None = None) -> Path:
         """Write it into an archive, in a file of its own that no other archive is equal to.
 
         Ray counts who needs an archive by its content, and deletes it with the last of them.
+
+        Parameters
+        ----------
+        besides
+            Further files, by their names at the top of the tree.
         """
         handle, path = tempfile.mkstemp(prefix="sacred-ray-", suffix=".zip")
         with (
@@ -150,6 +155,8 @@ class WorkingTree:
             zipfile.ZipFile(file, "w", strict_timestamps=False) as archive,
         ):
             archive.comment = secrets.token_hex(16).encode()
+            for name, content in (besides or {}).items():
+                archive.writestr(name, content)
             for name in sorted(self.sizes):
                 try:
                     archive.write(os.path.join(self.root, name), name)
@@ -310,9 +317,15 @@ def checked_tree(
 
 
 @contextlib.contextmanager
-def packed(tree: WorkingTree) -> Iterator[Path]:
-    """Give the archive of a tree, and delete it afterwards."""
-    path = tree.pack()
+def packed(tree: WorkingTree, besides: Mapping[str, bytes] | None = None) -> Iterator[Path]:
+    """Give the archive of a tree, and delete it afterwards.
+
+    Parameters
+    ----------
+    tree, besides
+        As for `WorkingTree.pack`.
+    """
+    path = tree.pack(besides)
     try:
         yield path
     finally:
