@@ -90,6 +90,8 @@ class Nodes:
         command = [
             *prefix, _RAY, "start", "--block", f"--num-cpus={cpus}", "--disable-usage-stats",
             "--object-store-memory=100000000",
+            # Of nodes on one machine each would give its workers the same ports.
+            "--min-worker-port=0", "--max-worker-port=0",
             f"--resources={json.dumps({name: 1, **(resources or {})})}",
             *temp_folder, *words,
         ]  # fmt: skip

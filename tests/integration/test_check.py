@@ -166,7 +166,7 @@ def test_a_sweep_does_not_begin_where_trials_would_fail(on_cluster, last_sweep):
     assert (sweep.outer["status"], sweep.trials) == ("FAILED", [])
 
 
-@pytest.mark.parametrize("engine", ["direct", "tune"])
+@pytest.mark.parametrize("engine", ["direct", pytest.param("tune", marks=pytest.mark.long)])
 def test_a_sweep_runs_where_all_is_right_and_says_nothing(on_cluster, last_sweep, engine):
     finished = on_cluster("curve_outer", *SWEEP, ON_RIGHT_NODES, f"ray.engine={engine}")
     assert finished.code == 0, finished.text
@@ -190,6 +190,7 @@ def test_a_node_that_does_not_reach_the_database_is_noted(on_cluster, home):
     assert rows(finished)["right"][6] == "! not reached"
 
 
+@pytest.mark.long
 def test_a_local_ray_is_one_node(command, database):
     before = runs(database)
     finished = command("curve_outer", "check", *SWEEP)
