@@ -41,6 +41,7 @@ def test_a_trials_document_has_all_that_the_data_contract_names(searched, last_s
         meta = trial["meta"]["sweep"]
         trial_id = meta.pop("trial_id")
         assert trial_id.endswith(f"_{index:05d}")
+        assert meta.pop("node_id")
         assert meta.pop("code") == sweep.outer["meta"]["sweep"]["code"]
         assert meta == {
             "sweep_id": sweep_id,
@@ -241,6 +242,7 @@ def test_entries_of_the_inners_ingredients_reach_the_trials(command, last_sweep)
     assert sweep.results == [60, 120]
 
 
+@pytest.mark.long
 def test_tunes_objects_and_python_functions_are_stored_as_text(command, last_sweep):
     configs = []
     for _ in range(2):

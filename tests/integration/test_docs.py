@@ -35,8 +35,8 @@ def _cluster_commands():
 
 
 def _marked(line):
-    """Leave out of the quick tests what differs from others only in its scheduler."""
-    is_long = re.search(r"with (bohb|hyperband|median|pb2)\b", line)
+    """Leave out of the quick tests what differs from others in its scheduler or engine only."""
+    is_long = re.search(r"with (asha|bohb|hyperband|median|pb2)\b|engine=tune", line)
     is_long = is_long or ("ray.address=" in line and "check" not in line)
     return pytest.param(line, marks=pytest.mark.long if is_long else ())
 

@@ -169,7 +169,7 @@ def test_more_than_the_cluster_has_is_found_before_the_first_trial(command, last
     words = ["ray.search_space.point=[1]", "ray.resources_per_trial.gpu=64"]
     finished = command(FAULTY, "with", *words)
     assert finished.code == 2
-    assert "ray.resources_per_trial.gpu is 64; the cluster has 0 in all." in finished.err
+    assert "ray.resources_per_trial asks for gpu=64 in one process; no node" in finished.err
     assert last_sweep().trials == []
 
 
@@ -232,7 +232,9 @@ def test_arguments_of_ray_init_are_passed_on(command, last_sweep):
     words = ["ray.search_space.point=[1]", "ray.init_kwargs.num_cpus=1"]
     finished = command(FAULTY, "with", *words, "ray.resources_per_trial.cpu=2")
     assert finished.code == 2
-    assert "ray.resources_per_trial.cpu is 2; the cluster has 1 in all." in finished.err
+    assert "asks for cpu=2 in one process; no node of the cluster has as much (the most is 1)" in (
+        finished.err
+    )
     wrong = command(FAULTY, "with", words[0], "ray.init_kwargs.nun_cpus=1")
     assert wrong.code == 2
     assert (

@@ -20,6 +20,12 @@ ENGINES = ["direct", "tune"]
 STATUS, RESUME = "status_outer", "resume_outer"
 
 
+# The quick tests leave out one of two long twins.
+LATER_WITH_TUNE = pytest.mark.parametrize(
+    "engine", ["direct", pytest.param("tune", marks=pytest.mark.long)], indirect=True
+)
+
+
 @pytest.fixture(params=ENGINES, scope="class")
 def engine(request):
     return request.param
@@ -124,6 +130,7 @@ class TestEveryEngine:
         assert sweep.statuses == ["INTERRUPTED", "INTERRUPTED"]
         assert {reason(trial) for trial in sweep.trials} == {"The user ended the sweep."}
 
+    @LATER_WITH_TUNE
     def test_a_sweep_whose_driver_was_killed_goes_on_where_it_was(
         self, engine, command, database, last_sweep
     ):
@@ -148,6 +155,7 @@ class TestEveryEngine:
         assert max(Counter(map(place, found)).values()) == 1
         assert {trial["meta"]["sweep"]["engine"] for trial in found} == {engine}
 
+    @LATER_WITH_TUNE
     def test_trials_get_what_they_ask_for_and_run_as_many_at_once(
         self, sweep_with, last_sweep, tmp_path
     ):
@@ -164,6 +172,7 @@ class TestEveryEngine:
             given = trial["info"]["sweep"]["resources"]
             assert (given["CPU"], given["thing"]) == (2, 0.5)
 
+    @LATER_WITH_TUNE
     def test_most_trials_at_once_are_as_many_as_were_allowed(self, sweep_with, last_sweep):
         words = ["ray.search_space.k=[1, 2, 3]", "ray.max_concurrent_trials=1"]
         assert sweep_with(RESUME, *words, "ray.metric=height").code == 0

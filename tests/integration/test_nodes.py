@@ -140,7 +140,8 @@ def test_a_lost_node_costs_no_trial_and_a_new_one_gets_work(
     assert last_sweep().outer["info"]["sweep"]["counts"] == {"COMPLETED": 8}
 
 
-@pytest.mark.parametrize("engine", BOTH)
+@pytest.mark.long
+@pytest.mark.parametrize("engine", ["direct", "tune"])
 def test_a_sweep_whose_head_is_lost_says_so_and_goes_on_on_another_cluster(
     command, started, trials, tmp_path, engine
 ):

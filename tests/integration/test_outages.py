@@ -147,6 +147,7 @@ def test_a_run_begins_without_the_database_and_is_recorded_when_that_comes(make_
     assert scene.left() == []
 
 
+@pytest.mark.long
 def test_a_run_whose_database_has_gone_ends_in_time_and_sync_brings_it_once(make_scene, tmp_path):
     scene = make_scene()
     with scene.run(200, seconds=4) as started:

@@ -90,6 +90,7 @@ def test_a_trial_that_ends_itself_is_not_taken_for_completed(command, last_sweep
     assert sorted(last_sweep().statuses) == ["COMPLETED", "INTERRUPTED"]
 
 
+@pytest.mark.long
 def test_two_sweeps_at_once_in_one_project_get_their_own_runs(command, database):
     started = [command.start("draws_its_config", *POINTS) for _ in range(2)]
     finished = [command.finish(*one) for one in started]

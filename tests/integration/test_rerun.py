@@ -52,6 +52,7 @@ def test_trials_of_the_example_come_out_the_same(of_outer, command, database):
     assert database.runs.count_documents({}) == runs
 
 
+@pytest.mark.long
 def test_trials_with_numerical_libraries_come_out_the_same(of_digits, command, database):
     trials = trials_of(database, "digits")
     assert len(trials) == 3

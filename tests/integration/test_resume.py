@@ -131,6 +131,7 @@ def test_more_samples_go_on_with_indices_and_seeds(command, trials, last_sweep):
     assert "ray.num_samples is 4, but 5 samples of sweep-" in fewer.err
 
 
+@pytest.mark.long
 def test_a_searcher_goes_on_and_its_unfinished_trials_run_first(command, killed, trials):
     sweep_id = killed("searched")
     finished = command(OUTER, "resume", sweep_id)
@@ -147,6 +148,7 @@ def test_a_searcher_goes_on_and_its_unfinished_trials_run_first(command, killed,
     assert {trial["meta"]["sweep"]["configuration"] for trial in found} == set(sampled)
 
 
+@pytest.mark.long
 def test_a_changed_search_is_refused_until_it_is_accepted(command, trials, last_sweep):
     words = ["ray.search_space.k=[1, 2]", "resume_inner.sleep_s=0"]
     assert command(OUTER, "with", *words).code == 0
@@ -170,6 +172,7 @@ def test_a_changed_search_is_refused_until_it_is_accepted(command, trials, last_
     assert len(last_sweep().outer["meta"]["sweep"]["changes"]) == 3
 
 
+@pytest.mark.long
 def test_failed_trials_run_again_on_request_only(command, trials, last_sweep, tmp_path):
     (tmp_path / "2").touch()
     words = ["ray.search_space.k=[1, 2, 3]", "resume_inner.sleep_s=0"]

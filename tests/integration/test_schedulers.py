@@ -34,7 +34,7 @@ def _metric(database, run, name):
 
 
 # In whole sweeps; the quick tests leave out those that are much like another one.
-_LONG = ("hyperband", "pb2")
+_LONG = ("hyperband", "bohb", "median_stopping", "pb2")
 PARAMS = [
     pytest.param(name, marks=pytest.mark.long if name in _LONG else ()) for name in SCHEDULERS
 ]
@@ -172,6 +172,7 @@ def test_stop_rules_end_trials_as_completed(command, last_sweep, database):
     assert _metric(database, fast, "height")["values"] == [1, 2, 3, 4]
 
 
+@pytest.mark.long
 def test_a_function_and_a_plateau_can_stop_a_trial(command, last_sweep, database):
     common = ["ray.metric=height", "ray.search_space.quality=[1]"]
     finished = command("curve_outer", "with", *common, "ray.stop=curve_outer:enough")

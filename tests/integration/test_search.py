@@ -7,12 +7,9 @@ import yaml
 
 pytestmark = pytest.mark.integration
 
-# Every searcher is in test_searchers; of whole sweeps with them, two are in the quick tests.
-SEARCHERS = (
-    "optuna",
-    "hyperopt",
-    *(pytest.param(name, marks=pytest.mark.long) for name in ("nevergrad", "bayesopt", "zoopt")),
-)
+# Every searcher is in test_searchers; of whole sweeps with them, one is in the quick tests.
+_LONG = ("hyperopt", "nevergrad", "bayesopt", "zoopt")
+SEARCHERS = ("optuna", *(pytest.param(name, marks=pytest.mark.long) for name in _LONG))
 
 
 def _sweep_id(sweep):
@@ -86,6 +83,7 @@ def test_repetitions_count_by_their_mean_and_the_best_is_run_on_fresh_seeds(comm
     assert "On 2 fresh seeds" in finished.out
 
 
+@pytest.mark.long
 def test_a_searcher_sees_the_mean_of_a_grid_and_its_repetitions(command, last_sweep):
     finished = command(
         "curve_outer",
@@ -141,6 +139,7 @@ def test_trials_can_be_listed_one_by_one(command, last_sweep, tmp_path):
     assert sweep.configs("beta") == [{"one": 0.5}, {"one": 0.25}]
 
 
+@pytest.mark.long
 def test_what_is_stored_runs_the_same_trials_again(command, last_sweep, tmp_path):
     finished = command(
         "curve_outer",

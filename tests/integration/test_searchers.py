@@ -384,6 +384,7 @@ class TestBayesOpt:
         # What stood for their results is forgotten.
         assert len(made.searcher.optimizer.space) == 8
 
+    @pytest.mark.long
     def test_what_is_known_takes_the_place_of_random_points(self, tmp_path):
         grid = [(x, y) for x in (-2.0, -0.5, 1.0, 2.0) for y in (1e-4, 1e-3, 1e-2, 1.0)]
         points = [{"x": x, "y": y} for x, y in grid]

@@ -138,6 +138,7 @@ def test_a_password_is_nowhere_and_readwrite_is_enough_for_a_sweep_and_its_resum
         assert CANARY not in places[place], place
 
 
+@pytest.mark.long
 def test_a_wrong_password_is_not_repeated_and_loses_nothing(own_command, database_of_ada):
     port, database = database_of_ada
     wrong = "wr0ng-marker"
