@@ -112,9 +112,11 @@ class _Search:
             return
         # What is left is an estimate where a sweep goes on.
         self._crew.grow(max(self._left, 1) + self._crew.busy)
-        ahead = self._sizes.batches_ahead(self._left, len(self._crew))
+        # Those that are starting have their share: a trial can be much longer than those before.
+        workers = self._crew.expected
+        ahead = self._sizes.batches_ahead(self._left, workers)
         for worker in self._crew.idle(ahead):
-            tasks = self._queue.take(self._sizes.choose(self._left, len(self._crew)))
+            tasks = self._queue.take(self._sizes.choose(self._left, workers))
             if not tasks:
                 return
             self._left -= len(tasks)

@@ -106,6 +106,11 @@ class Crew:
         return sum(worker.is_ready for worker in self._workers)
 
     @property
+    def expected(self) -> int:
+        """Number of workers, those included that are starting."""
+        return len(self._workers)
+
+    @property
     def busy(self) -> int:
         """Number of workers that have a batch."""
         return sum(bool(worker.batches) for worker in self._workers)

@@ -261,6 +261,19 @@ class TestWorkers:
         assert len(world.actors) == 6
         assert len(ready) == 3
 
+    def test_that_are_starting_find_trials_left_for_them(self, run):
+        world = World(random.Random(1), cpus=2, seconds=0.001)
+
+        def is_held(actor):
+            is_first = actor is world.actors[0]
+            # The second is slow to start; after a quick trial the others of the first are long.
+            is_long = is_first and len(world.runs) >= 1 and len(world.given) < 4
+            return is_long or (not is_first and len(world.given) < 3)
+
+        world.is_held = is_held
+        run(world, 4)
+        assert [len(tasks) for tasks in world.given] == [1, 1, 1, 1]
+
     def test_beyond_the_room_are_none_without_an_autoscaler(self, run):
         world = World(random.Random(1), cpus=2)
         run(world, 200)
