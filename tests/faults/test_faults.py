@@ -9,7 +9,7 @@ from tests.faults.ground_truth import Comparison, Execution, Kills, compare, rea
 from tests.faults.table import Row, as_markdown, as_text, complaints
 
 # What CI has the time for; the others are marked.
-OFTEN = {"workers-killed", "drivers-killed", "disk-full"}
+OFTEN = {"workers-killed", "drivers-killed"}
 
 
 def _parameters():

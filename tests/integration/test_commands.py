@@ -139,6 +139,7 @@ def test_the_command_line_and_the_inners_named_configs_win(command, last_sweep, 
     assert set(last_sweep().configs("offset")) == {offset}
 
 
+@pytest.mark.long
 def test_the_same_seed_gives_the_same_results_trial_by_trial(command, last_sweep):
     words = [OUTER, "with", NAMED, "ray.search_space.exponent=grid_search([2, 4])", "seed=7"]
     words += ["ray.search_space.offset=uniform(0, 1)", "ray.num_samples=2"]

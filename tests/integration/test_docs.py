@@ -36,7 +36,9 @@ def _cluster_commands():
 
 def _marked(line):
     """Leave out of the quick tests what differs from others in its scheduler or engine only."""
-    is_long = re.search(r"with (asha|bohb|hyperband|median|pb2)\b|engine=tune", line)
+    is_long = re.search(
+        r"with (asha|bohb|hyperband|median|pb2|pbt)\b|engine=tune|digits_search", line
+    )
     is_long = is_long or ("ray.address=" in line and "check" not in line)
     return pytest.param(line, marks=pytest.mark.long if is_long else ())
 

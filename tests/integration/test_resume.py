@@ -76,6 +76,7 @@ def by_index(found, *names):
     return {index(t): tuple(t["config"][name] for name in names) for t in completed(found)}
 
 
+@pytest.mark.long
 def test_a_grid_ends_with_the_configurations_of_the_uninterrupted_sweep(
     command, killed, trials, last_sweep
 ):

@@ -185,6 +185,7 @@ def test_a_function_and_a_plateau_can_stop_a_trial(command, last_sweep, database
     assert reason.startswith("stopped by ray.stop: cost has come to a plateau")
 
 
+@pytest.mark.long
 def test_the_time_budget_ends_the_search_and_keeps_what_it_found(command, last_sweep):
     finished = command(
         "curve_outer",

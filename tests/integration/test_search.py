@@ -56,6 +56,7 @@ def test_every_searcher_runs_coupled_conditional_and_dependent_parameters(
     assert sweep.outer["info"]["sweep"]["searcher"] == searcher
 
 
+@pytest.mark.long
 def test_repetitions_count_by_their_mean_and_the_best_is_run_on_fresh_seeds(command, last_sweep):
     finished = command(
         "outer_for_draws",
@@ -165,6 +166,7 @@ def test_what_is_stored_runs_the_same_trials_again(command, last_sweep, tmp_path
     assert [t["config"] for t in second.trials] == [t["config"] for t in first.trials]
 
 
+@pytest.mark.long
 def test_a_search_learns_from_an_earlier_one(command, last_sweep):
     words = ["curve_outer", "with", "ray.search_space.quality=uniform(0, 1)", "ray.metric=height"]
     assert command(*words, "ray.num_samples=8").code == 0
@@ -201,6 +203,7 @@ def test_the_search_begins_with_the_points_that_are_given(command, last_sweep, s
     assert sweep.configs("momentum")[0] == 0.2
 
 
+@pytest.mark.long
 def test_two_metrics_give_a_front_of_trials_that_none_beats(command, last_sweep):
     finished = command(
         "curve_outer",

@@ -127,7 +127,13 @@ class Search:
         self.generator.on_trial_complete(trial.trial_id, result)
 
 
-@pytest.fixture(params=SEARCHERS)
+# The slowest by far; a few tests of its own are in the quick ones.
+PARAMS = [
+    pytest.param(name, marks=pytest.mark.long if name == "bayesopt" else ()) for name in SEARCHERS
+]
+
+
+@pytest.fixture(params=PARAMS)
 def choice(request):
     for module in SEARCHERS[request.param].modules:
         pytest.importorskip(module)
