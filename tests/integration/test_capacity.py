@@ -69,6 +69,7 @@ def wait_until_shrunk(nodes):
         time.sleep(1)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "engine", ["direct", pytest.param("tune", marks=[pytest.mark.long, pytest.mark.slow])]
 )
@@ -97,6 +98,7 @@ def test_a_cluster_grows_and_shrinks_with_the_sweep(command, growing, last_sweep
     wait_until_shrunk(growing)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "engine", ["direct", pytest.param("tune", marks=[pytest.mark.long, pytest.mark.slow])]
 )

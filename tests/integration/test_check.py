@@ -175,6 +175,7 @@ def test_a_sweep_runs_where_all_is_right_and_says_nothing(on_cluster, last_sweep
     assert last_sweep().statuses == ["COMPLETED"] * 3
 
 
+@pytest.mark.long
 def test_a_node_that_does_not_reach_the_database_is_noted(on_cluster, home):
     """It lacks the variable with the address, which has the password in it."""
     uri = mongo.EmbeddedServer(home / ".sacred_ray").uri_with_password()

@@ -149,6 +149,7 @@ def test_a_port_of_another_kind_is_named(start, client_port, cluster):
     assert "where no Ray Client is served" in process.communicate(timeout=60)[1]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("engine", ["direct", pytest.param("tune", marks=pytest.mark.long)])
 @pytest.mark.parametrize(
     "how", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.long)]

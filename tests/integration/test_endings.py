@@ -207,6 +207,7 @@ def test_all_mistakes_are_named_at_once(command):
     assert finished.err.startswith("5 mistakes in the configuration:\n")
 
 
+@pytest.mark.long
 def test_an_outer_and_inner_in_one_script_with_a_main_of_its_own(command, last_sweep):
     finished = command("own_main_script", "with", "ray.search_space.point=[1, 3]", "bonus=7")
     assert finished.code == 0

@@ -57,6 +57,7 @@ def newer_trials(database):
 
 
 class TestEveryEngine:
+    @LATER_WITH_TUNE
     def test_every_ending_has_its_status_and_its_text(self, engine, sweep_with, last_sweep):
         endings = ["return", "raise", "exit", "kill", "loop", "log"]
         words = [f"ray.search_space.ending={endings}", "ray.stop.height=2", "ray.metric=begun"]
@@ -107,6 +108,7 @@ class TestEveryEngine:
         starts = [int(line) for line in (tmp_path / "2").read_text().split()]
         assert starts == [1, 3]
 
+    @LATER_WITH_TUNE
     def test_ctrl_c_ends_running_trials_and_begins_no_more(
         self, engine, command, database, last_sweep
     ):

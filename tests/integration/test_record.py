@@ -179,6 +179,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.long
 def test_a_worker_that_dies_before_its_trial_begins_leaves_a_document(
     command, last_sweep, tmp_path
 ):

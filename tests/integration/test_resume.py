@@ -192,6 +192,7 @@ def test_failed_trials_run_again_on_request_only(command, trials, last_sweep, tm
     assert "Trials: 3 COMPLETED (of 3)." in finished.out
 
 
+@pytest.mark.long
 def test_a_trial_goes_on_from_its_checkpoint(command, killed, trials, tmp_path):
     words = ["ray.search_space.k=[4]", "resume_inner.epochs=40", "ray.report_every=0"]
     words += [f"resume_inner.starts_folder={tmp_path}", "ray.metric=height"]

@@ -178,6 +178,7 @@ def test_code_travels_without_the_folder_that_it_is_used_in(start, project, last
     assert "FileNotFoundError" in out
 
 
+@pytest.mark.long
 def test_the_code_is_that_of_the_start_whatever_is_edited(start, project, last_sweep, tmp_path):
     go = tmp_path / "go"
     factor = project / "src" / "wavepack" / "factor.py"

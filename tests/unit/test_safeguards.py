@@ -86,6 +86,7 @@ def test_every_module_can_be_the_first_that_is_imported():
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", NEEDS_RAY)
 def test_modules_of_the_engine_can_be_the_first_too(name):
     python(f"import {name}")
